@@ -1,1 +1,28 @@
-//! Placeholder.
+//! What gateway and cloud agree on, and nothing else: key names, the stream entry, the envelope,
+//! commands, versions and the names in the ledger.
+//!
+//! Why a crate of its own: both sides cross the backhaul with these bytes, neither may import the
+//! other, and a name written twice drifts (a default stream name that differed by four letters
+//! once stopped a fleet for seven hours without an error). One fact, one home.
+//!
+//! Invariants:
+//! - No I/O and no clock: bytes and text in, values out.
+//! - Every byte form of a released version stays decodable for ever; `golden/` holds one file per
+//!   form and version, and the test `golden.rs` reads them all.
+//! - A reader learns a version one release before any writer uses it.
+
+pub mod command;
+pub mod entry;
+pub mod envelope;
+pub mod id;
+pub mod keys;
+pub mod ledger;
+pub mod settled;
+pub mod version;
+
+pub use command::{CommandResponse, CommandStatus, Order};
+pub use entry::{Coding, Entry, EntryError, Kind};
+pub use envelope::{Device, Envelope, Lane, Payload, PayloadError, Transport};
+pub use id::{GatewayId, IdError, SpoolId, SpoolSeq};
+pub use ledger::{Gap, GapReason};
+pub use settled::SettledRanges;

@@ -1,0 +1,398 @@
+//! The telemetry entry: one stream item, one batch of envelopes from one spool.
+//!
+//! Why the bookkeeping stands beside the payload and not inside: the cloud must know whose
+//! positions an entry covers even when the payload cannot be read.
+//!
+//! Invariants: `a <= z`, at most [`ENVELOPES_MAX`](crate::envelope::ENVELOPES_MAX) apart; an
+//! entry of a newer version is recognised before anything else in it is judged.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::envelope::ENVELOPES_MAX;
+use crate::id::{GatewayId, IdError, SpoolId, SpoolSeq};
+use crate::ledger::{self, Gap, GapError};
+use crate::version::{ENTRY_VERSION_WRITTEN, ENTRY_VERSIONS_READ};
+
+/// Names of the fields of an entry, in the order they are written.
+pub mod field {
+    /// Version of the entry.
+    pub const VERSION: &str = "v";
+    /// Payload kind.
+    pub const KIND: &str = "k";
+    /// Gateway id.
+    pub const GATEWAY: &str = "gw";
+    /// Spool id.
+    pub const SPOOL: &str = "sp";
+    /// First position inside.
+    pub const FIRST: &str = "a";
+    /// Last position inside.
+    pub const LAST: &str = "z";
+    /// Nothing below this position will ever be sent (again).
+    pub const LOW: &str = "low";
+    /// Positions that are lost, with reason.
+    pub const GAP: &str = "gap";
+    /// AVL records inside.
+    pub const RECORDS: &str = "n";
+    /// Payload coding.
+    pub const CODING: &str = "c";
+    /// Payload.
+    pub const DATA: &str = "d";
+}
+
+/// What the payload holds; the decoder is chosen by this and never guessed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Teltonika data fields as received.
+    Teltonika,
+    /// A kind of a later version.
+    Other(String),
+}
+
+impl Kind {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Teltonika => "teltonika",
+            Self::Other(word) => word,
+        }
+    }
+
+    fn from_word(word: &str) -> Self {
+        match word {
+            "teltonika" => Self::Teltonika,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+/// How the payload is coded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Coding {
+    /// `mp`: MsgPack.
+    MsgPack,
+    /// `mp+zstd`: MsgPack inside zstd.
+    MsgPackZstd,
+    /// A coding of a later version.
+    Other(String),
+}
+
+impl Coding {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::MsgPack => "mp",
+            Self::MsgPackZstd => "mp+zstd",
+            Self::Other(word) => word,
+        }
+    }
+
+    fn from_word(word: &str) -> Self {
+        match word {
+            "mp" => Self::MsgPack,
+            "mp+zstd" => Self::MsgPackZstd,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Coding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One stream item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What the payload holds.
+    pub kind: Kind,
+    /// Whose spool.
+    pub gateway: GatewayId,
+    /// Which opening of it.
+    pub spool: SpoolId,
+    /// First position inside.
+    pub first: SpoolSeq,
+    /// Last position inside.
+    pub last: SpoolSeq,
+    /// Nothing below this will ever be sent (again).
+    pub low: SpoolSeq,
+    /// Positions lost since the last entry that said so.
+    pub gaps: Vec<Gap>,
+    /// AVL records inside.
+    pub records: u64,
+    /// How `data` is coded.
+    pub coding: Coding,
+    /// The payload: see [`crate::envelope::Payload`].
+    pub data: Vec<u8>,
+}
+
+/// Why a stream item is not an entry we can read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum EntryError {
+    /// Leave it pending for a newer reader and raise an alarm.
+    #[error("entry version {version} is newer than this reader, which knows {}-{}", ENTRY_VERSIONS_READ.start(), ENTRY_VERSIONS_READ.end())]
+    Newer {
+        /// Field `v`.
+        version: u32,
+    },
+    /// A field is not there.
+    #[error("entry has no field {field:?}")]
+    Missing {
+        /// Its name.
+        field: &'static str,
+    },
+    /// A field does not hold what it should.
+    #[error("entry field {field:?} is {found:?}")]
+    Bad {
+        /// Its name.
+        field: &'static str,
+        /// The first bytes of it.
+        found: String,
+    },
+    /// `a` and `z` do not make a range of at most 512 positions.
+    #[error("entry claims the positions {first} to {last}")]
+    Range {
+        /// Field `a`.
+        first: SpoolSeq,
+        /// Field `z`.
+        last: SpoolSeq,
+    },
+    /// Gateway, spool or position is no such thing.
+    #[error("entry field {field:?} is no id")]
+    Id {
+        /// Its name.
+        field: &'static str,
+        /// Why.
+        #[source]
+        source: IdError,
+    },
+    /// Field `gap` is unreadable.
+    #[error("entry field \"gap\" is unreadable")]
+    Gap(#[from] GapError),
+}
+
+impl EntryError {
+    /// Should a newer reader have it (leave it pending), or can nobody read it (dead letter)?
+    #[must_use]
+    pub fn is_for_a_newer_reader(&self) -> bool {
+        matches!(self, Self::Newer { .. })
+    }
+}
+
+impl Entry {
+    /// The fields as they go to `XADD`, in wire order.
+    #[must_use]
+    pub fn to_fields(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let text = |value: &dyn fmt::Display| value.to_string().into_bytes();
+        let mut fields = vec![
+            (field::VERSION, text(&ENTRY_VERSION_WRITTEN)),
+            (field::KIND, text(&self.kind.as_str())),
+            (field::GATEWAY, text(&self.gateway)),
+            (field::SPOOL, text(&self.spool)),
+            (field::FIRST, text(&self.first)),
+            (field::LAST, text(&self.last)),
+            (field::LOW, text(&self.low)),
+        ];
+        if !self.gaps.is_empty() {
+            fields.push((field::GAP, ledger::gaps_to_text(&self.gaps).into_bytes()));
+        }
+        fields.extend([
+            (field::RECORDS, text(&self.records)),
+            (field::CODING, text(&self.coding)),
+            (field::DATA, self.data.clone()),
+        ]);
+        fields
+    }
+
+    /// Reads the fields of a stream item. Fields we do not know are left alone.
+    /// # Errors
+    /// [`EntryError::Newer`] before any other judgement; otherwise the first thing that is wrong.
+    pub fn from_fields<'a>(
+        fields: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Self, EntryError> {
+        let fields: Vec<(&str, &[u8])> = fields.into_iter().collect();
+        let fields = Fields(&fields);
+        let version: u32 = fields.number(field::VERSION)?;
+        if version > *ENTRY_VERSIONS_READ.end() {
+            return Err(EntryError::Newer { version });
+        }
+        if !ENTRY_VERSIONS_READ.contains(&version) {
+            return Err(fields.bad(field::VERSION));
+        }
+        let entry = Self {
+            kind: Kind::from_word(fields.text(field::KIND)?),
+            gateway: fields.id(field::GATEWAY)?,
+            spool: fields.id(field::SPOOL)?,
+            first: fields.id(field::FIRST)?,
+            last: fields.id(field::LAST)?,
+            low: fields.id(field::LOW)?,
+            gaps: match fields.get(field::GAP) {
+                Some(_) => ledger::gaps_from_text(fields.text(field::GAP)?)?,
+                None => Vec::new(),
+            },
+            records: fields.number(field::RECORDS)?,
+            coding: Coding::from_word(fields.text(field::CODING)?),
+            data: fields.required(field::DATA)?.to_vec(),
+        };
+        let span = entry.last.get().checked_sub(entry.first.get());
+        if span.is_none_or(|span| span >= ENVELOPES_MAX as u64) {
+            return Err(EntryError::Range {
+                first: entry.first,
+                last: entry.last,
+            });
+        }
+        Ok(entry)
+    }
+}
+
+/// Reading by name, with the name in every error.
+struct Fields<'f, 'a>(&'f [(&'a str, &'a [u8])]);
+
+impl<'a> Fields<'_, 'a> {
+    fn get(&self, name: &str) -> Option<&'a [u8]> {
+        self.0
+            .iter()
+            .find(|(field, _)| *field == name)
+            .map(|(_, value)| *value)
+    }
+
+    fn required(&self, field: &'static str) -> Result<&'a [u8], EntryError> {
+        self.get(field).ok_or(EntryError::Missing { field })
+    }
+
+    fn bad(&self, field: &'static str) -> EntryError {
+        let found = self.get(field).unwrap_or_default();
+        EntryError::Bad {
+            field,
+            found: String::from_utf8_lossy(&found[..found.len().min(80)]).into_owned(),
+        }
+    }
+
+    fn text(&self, field: &'static str) -> Result<&'a str, EntryError> {
+        std::str::from_utf8(self.required(field)?).map_err(|_| self.bad(field))
+    }
+
+    fn number<T: std::str::FromStr>(&self, field: &'static str) -> Result<T, EntryError> {
+        self.text(field)?.parse().map_err(|_| self.bad(field))
+    }
+
+    fn id<T: std::str::FromStr<Err = IdError>>(
+        &self,
+        field: &'static str,
+    ) -> Result<T, EntryError> {
+        let text = self.text(field)?;
+        text.parse()
+            .map_err(|source| EntryError::Id { field, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn entry() -> Entry {
+        Entry {
+            kind: Kind::Teltonika,
+            gateway: GatewayId::new("depot-1").unwrap(),
+            spool: SpoolId::from_u64(0xabc).unwrap(),
+            first: SpoolSeq::new(5).unwrap(),
+            last: SpoolSeq::new(9).unwrap(),
+            low: SpoolSeq::new(3).unwrap(),
+            gaps: vec!["1-2:7:dropped".parse().unwrap()],
+            records: 12,
+            coding: Coding::MsgPackZstd,
+            data: vec![1, 2, 255],
+        }
+    }
+
+    fn read(fields: &[(&'static str, Vec<u8>)]) -> Result<Entry, EntryError> {
+        Entry::from_fields(fields.iter().map(|(name, value)| (*name, value.as_slice())))
+    }
+
+    #[test]
+    fn fields_round_trip_in_any_order_with_strangers_between() {
+        let mut fields = entry().to_fields();
+        assert_eq!(read(&fields).unwrap(), entry());
+        fields.reverse();
+        fields.insert(0, ("later", b"?".to_vec()));
+        assert_eq!(read(&fields).unwrap(), entry());
+    }
+
+    #[test]
+    fn every_missing_field_is_named() {
+        for (name, _) in entry().to_fields() {
+            let fields: Vec<_> = entry()
+                .to_fields()
+                .into_iter()
+                .filter(|(n, _)| *n != name)
+                .collect();
+            if name == field::GAP {
+                assert!(read(&fields).unwrap().gaps.is_empty());
+            } else {
+                assert_eq!(
+                    read(&fields),
+                    Err(EntryError::Missing { field: name }),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_field_that_is_nonsense_is_named() {
+        for (name, _) in entry().to_fields() {
+            if matches!(name, field::KIND | field::CODING | field::DATA) {
+                continue; // any word is a kind or a coding, any bytes are a payload
+            }
+            let fields: Vec<_> = entry()
+                .to_fields()
+                .into_iter()
+                .map(|(n, v)| {
+                    if n == name {
+                        (n, b"?!\xff".to_vec())
+                    } else {
+                        (n, v)
+                    }
+                })
+                .collect();
+            let error = read(&fields).unwrap_err();
+            assert!(
+                error.to_string().contains(&format!("{name:?}")),
+                "{name}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_newer_version_wins_over_every_other_fault() {
+        let fields = [(field::VERSION, b"2".to_vec())];
+        let error = read(&fields).unwrap_err();
+        assert!(error.is_for_a_newer_reader());
+        assert!(
+            !read(&[(field::VERSION, b"0".to_vec())])
+                .unwrap_err()
+                .is_for_a_newer_reader()
+        );
+    }
+
+    #[test]
+    fn ranges_are_checked() {
+        for (first, last) in [(9, 5), (1, 513), (1, i64::MAX as u64)] {
+            let mut wrong = entry();
+            (wrong.first, wrong.last) =
+                (SpoolSeq::new(first).unwrap(), SpoolSeq::new(last).unwrap());
+            assert!(
+                matches!(read(&wrong.to_fields()), Err(EntryError::Range { .. })),
+                "{first}-{last}"
+            );
+        }
+        let mut widest = entry();
+        (widest.first, widest.last) = (SpoolSeq::new(1).unwrap(), SpoolSeq::new(512).unwrap());
+        assert!(read(&widest.to_fields()).is_ok());
+    }
+}
