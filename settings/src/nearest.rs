@@ -117,6 +117,7 @@ mod tests {
             "",
             "uplink.",
             "gateway.name",
+            "html.lister",
         ] {
             assert_eq!(key(typed, KEYS), None, "{typed}");
         }

@@ -189,6 +189,13 @@ fn an_empty_founding_name_is_unset_and_an_empty_own_variable_is_empty() {
 }
 
 #[test]
+fn only_secrets_come_from_files() {
+    let settings = read(None, &[("GATEWAY_ID_FILE", "/etc/hostname")]).unwrap();
+    assert_eq!(settings.origin("gateway.id"), &Origin::Unset);
+    assert_eq!(settings.secret_files().count(), 0);
+}
+
+#[test]
 fn a_prefix_is_not_shared_between_binaries() {
     read(None, &[("CLOUD__UPLINK__ULR", "x"), ("GATEWAYS__X", "y")]).unwrap();
 }
