@@ -10,6 +10,7 @@ extern crate std;
 pub mod avl;
 mod codec_id;
 pub mod crc;
+pub mod datagram;
 pub mod encode;
 mod error;
 pub mod frame;
@@ -22,6 +23,7 @@ mod sink;
 
 pub use avl::AvlData;
 pub use codec_id::{AvlCodec, CodecId, MessageCodec};
+pub use datagram::{Datagram, DatagramError, DatagramReason};
 pub use error::{BodyError, BodyReason, Stage};
 pub use frame::{CloseReason, Cut, Expect, Frame, Limits, RefuseReason, ack, cut};
 pub use imei::{IMEI_DIGITS, Imei, ImeiError};
