@@ -377,11 +377,35 @@ fn every_truncation_and_extension_of_a_datagram_is_refused() {
             let mut short = datagram[..have].to_vec();
             short[..2].copy_from_slice(&u16::try_from(have - 2).unwrap().to_be_bytes());
             match Datagram::parse(&short) {
-                Ok(datagram) => assert_eq!(datagram.data(), &short[23..]),
+                Ok(datagram) => {
+                    assert!(have >= 26, "no room for codec id and counts");
+                    assert_eq!(datagram.data(), &short[23..]);
+                }
                 Err(error) => assert!(error.offset <= have && have < 26),
             }
         }
     }
+}
+
+#[test]
+fn debug_of_frames_and_messages_keeps_content_to_itself() {
+    let (_, bytes) = frames()
+        .into_iter()
+        .find(|(name, _)| name == "c14-rsp-ack")
+        .unwrap();
+    let cut = codec::cut(&bytes, codec::Expect::Frame, codec::Limits::default());
+    let frame = "Frame(Frame { codec_id: Codec14, first_count: 1, data_bytes: 171 })";
+    assert_eq!(format!("{cut:?}"), frame);
+    let messages = format!(
+        "{:?}",
+        MessageData::parse(&bytes[8..bytes.len() - 4]).unwrap()
+    );
+    let message = "Message { kind: 6, size: 163, timestamp_s: None, \
+                   imei: Some(Imei(…2251)), payload_bytes: 155 }";
+    assert_eq!(
+        messages,
+        format!("MessageData {{ codec: Codec14, messages: [{message}] }}")
+    );
 }
 
 /// A record as its parts, to be written by hand.
