@@ -228,7 +228,7 @@ impl fmt::Debug for Frame<'_> {
 ///
 /// The device forgets its records if the number is the one it sent, and sends all of them
 /// again for any other, so `ack(0)` is the refusal.
-/// Source: wiki "Codec", communication with server, read 2026-11-21.
+/// Source: wiki "Codec", communication with server.
 #[must_use]
 pub const fn ack(count: u32) -> [u8; 4] {
     count.to_be_bytes()
