@@ -63,7 +63,8 @@ pub static KEYS: &[Key] = &[
     .default("1GiB"),
     Key::new("uplink.url", "Redis: rediss://user:password@host:port/.")
         .aliases(&["REDIS_URL"])
-        .default("redis://127.0.0.1:6379/"),
+        .default("redis://127.0.0.1:6379/")
+        .secret(),
     Key::new("uplink.stream", "Stream of the telemetry entries.")
         .aliases(&[keys::ENV_TELEMETRY_STREAM])
         .default(keys::STREAM_TELTONIKA),
@@ -177,7 +178,15 @@ pub fn read(path: Option<&Path>) -> Result<Settings, ConfigError> {
     let text = path.map(read_file).transpose()?;
     let name = path.map(|path| path.display().to_string());
     let file = name.as_deref().zip(text.as_deref());
-    Ok(Settings::read(KEYS, ENV_PREFIX, file, std::env::vars())?)
+    let mut settings = Settings::read(KEYS, ENV_PREFIX, file, std::env::vars())?;
+    let waiting: Vec<_> = settings
+        .secret_files()
+        .map(|(name, path)| (name, PathBuf::from(path)))
+        .collect();
+    for (name, path) in waiting {
+        settings.resolve_secret(name, &read_file(&path)?);
+    }
+    Ok(settings)
 }
 
 fn read_file(path: &Path) -> Result<String, ConfigError> {

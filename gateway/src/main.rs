@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use gateway::app::{self, AppError};
+use gateway::chain::chain;
 use gateway::config::{self, Config, LogConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -79,12 +80,7 @@ fn main() -> ExitCode {
     match act(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("gateway: {}", failure.error);
-            let mut source = failure.error.source();
-            while let Some(cause) = source {
-                eprintln!("  because {cause}");
-                source = cause.source();
-            }
+            eprintln!("gateway: {}", chain(failure.error.as_ref()));
             ExitCode::from(failure.exit)
         }
     }

@@ -20,6 +20,7 @@ use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::chain::chain;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::session::{Admission, CloseReason, Effect, Keep, Reply, Session, SessionLimits};
@@ -170,10 +171,10 @@ impl Hall {
             }
             Ok(End::Stopping) => tracing::debug!(%peer, "closed: gateway is stopping"),
             Ok(End::Ours(reason)) => {
-                tracing::warn!(%peer, reason = &reason as &dyn std::error::Error, "connection closed");
+                tracing::warn!(%peer, reason = chain(&reason), "connection closed");
             }
             Err(broken) => {
-                tracing::warn!(%peer, reason = &broken as &dyn std::error::Error, "connection broken");
+                tracing::warn!(%peer, reason = chain(&broken), "connection broken");
             }
         }
         // A peer that does not take the goodbye loses nothing.

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::index::Segment;
 use super::segment::{self, GROUP_BYTES_MAX, HEADER_BYTES, SegmentHeader};
 use super::{Append, Durable, SEGMENT_BYTES, Shared, SpoolError, Tail, recover};
+use crate::chain::chain;
 
 /// The last tenth of the spool is kept for the high lane.
 const RESERVED_PART: u64 = 10;
@@ -91,10 +92,7 @@ impl Writer {
         match self.write(group) {
             Ok(()) => self.hand_out(group),
             Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "spool stopped acknowledging"
-                );
+                tracing::error!(error = chain(&error), "spool stopped acknowledging");
                 refuse(group.drain(..), &error);
                 self.failed = Some(error);
             }
@@ -142,7 +140,7 @@ impl Writer {
             return Ok(());
         };
         tracing::error!(
-            error = &first_failure as &dyn std::error::Error,
+            error = chain(&first_failure),
             "segment abandoned, its last group goes to a new one"
         );
         self.active = roll(&self.shared, self.next)?;

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{Batch, Batcher};
 use super::connect::{ConnectError, RedisConfig, remedy};
 use super::flight::Flight;
+use crate::chain::chain;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::spool::{Position, Spool, SpoolError};
@@ -143,7 +144,7 @@ impl Uplink {
     fn report(&self, trouble: &Trouble, pause: Duration) {
         let url = self.config.redis.shown();
         let again_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        let (what, error): (_, Option<&dyn std::error::Error>) = match trouble {
+        let (what, error): (_, Option<&(dyn std::error::Error + 'static)>) = match trouble {
             Trouble::Connect(error) => (
                 "trackers are still acknowledged, the spool keeps everything".to_owned(),
                 Some(error),
@@ -158,8 +159,9 @@ impl Uplink {
                 None,
             ),
         };
+        let error = error.map(chain);
         self.metrics
-            .uplink_trouble(error.map_or_else(|| what.clone(), chain));
+            .uplink_trouble(error.clone().unwrap_or_else(|| what.clone()));
         tracing::warn!(%url, error, retry_in_ms = again_ms, "uplink: {what}");
     }
 
@@ -442,21 +444,7 @@ impl Uplink {
         let synced = tokio::task::spawn_blocking(move || spool.sync_settled()).await;
         if let Ok(Err(error)) = synced {
             // Only costs sending again after a restart.
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "settled positions not written"
-            );
+            tracing::warn!(error = chain(&error), "settled positions not written");
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

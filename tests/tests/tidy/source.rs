@@ -190,12 +190,13 @@ fn raw_string_end(chars: &[char], from: usize) -> Option<usize> {
     }
 }
 
-/// Blanks `#[cfg(test)] mod name { … }`. Expects blanked code, where braces pair.
+/// Blanks `#[cfg(test)] mod name { … }`, also with `pub(crate)`, as rooms lend test data. Expects blanked code, where braces pair.
 fn without_test_modules(code: &str) -> String {
     const MARK: &str = "#[cfg(test)]";
     let mut out = code.to_owned();
     for (at, _) in code.match_indices(MARK) {
         let item = code[at + MARK.len()..].trim_start();
+        let item = item.strip_prefix("pub(crate) ").unwrap_or(item);
         if !item.starts_with("mod ") {
             continue;
         }
