@@ -1,0 +1,300 @@
+//! Cutting the TCP byte stream at its joints, by length and checksum alone.
+//!
+//! Four zero bytes, a length, the data field, a checksum: nothing in the data field is
+//! looked at here. That is on purpose. A frame whose checksum holds is whole, so it is
+//! handed on whatever it says; judging the content (unknown codec, counts that differ,
+//! odd priorities) is for readers who can afford to be wrong, because a device whose
+//! frame is refused sends it again, for ever, in front of everything it still has.
+//!
+//! Invariants: limits are tested on the header alone and before any addition, so that
+//! neither memory nor 32-bit arithmetic is at the mercy of a length field; what is cut
+//! never depends on how the bytes were split on their way.
+
+use crate::codec_id::CodecId;
+use crate::crc::crc16;
+use crate::login::{self, Login};
+
+/// The keep-alive byte of an idle device. It gets no answer.
+pub const PING: u8 = 0xFF;
+
+/// Preamble and length field.
+pub const HEADER_BYTES: usize = 8;
+/// What a frame has besides its data field: header and checksum.
+pub const OVERHEAD_BYTES: usize = HEADER_BYTES + CRC_BYTES;
+/// The smallest data field: codec id, first count, second count.
+pub const DATA_BYTES_MIN: usize = 3;
+
+const PREAMBLE_BYTES: usize = 4;
+const CRC_BYTES: usize = 4;
+
+/// How much one message may take before the connection is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest frame in bytes, preamble and checksum included (data length + 12).
+    ///
+    /// Default 65 535. Records stay within 1280 bytes a packet by the documentation, but
+    /// camera chunks in Codec 12 reach 2 KiB in recorded traffic, and the longest value
+    /// that a Codec 8 Extended length field can announce is 65 535 bytes.
+    pub frame_bytes_max: usize,
+    /// Largest login in bytes, its two length bytes included.
+    ///
+    /// Default 34: an IMEI needs 17; the rest leaves room to refuse other identities
+    /// politely instead of hanging up on them.
+    pub login_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            frame_bytes_max: 65_535,
+            login_bytes_max: 34,
+        }
+    }
+}
+
+/// What the device may say next. The caller knows: it is a login until one was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing but pings came so far.
+    Login,
+    /// A login was accepted.
+    Frame,
+}
+
+/// What lies at the front of the input, told as the caller's next move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut<'a> {
+    /// Read on: nothing can be said before the input is `needed` bytes long in all.
+    NeedMore {
+        /// Length the whole input must reach, always more than it has.
+        needed: usize,
+    },
+    /// One keep-alive byte ([`PING`]). Skip it, answer nothing. Also legal before a login.
+    Ping,
+    /// Answer [`login::ACCEPT`] or [`login::REFUSE`].
+    Login(Login<'a>),
+    /// Keep it safe, then answer [`Frame::ack`].
+    Frame(Frame<'a>),
+    /// Damaged on the way, but its end is known: answer `ack(0)`, skip it, go on.
+    Refuse {
+        /// Bytes to skip.
+        consumed: usize,
+        /// Where in the input it shows.
+        offset: usize,
+        /// What is wrong.
+        reason: RefuseReason,
+    },
+    /// Nobody can say where the next frame begins: hang up.
+    Close {
+        /// Where in the input it shows.
+        offset: usize,
+        /// What is wrong.
+        reason: CloseReason,
+    },
+}
+
+impl Cut<'_> {
+    /// How many bytes to drop from the front of the input before cutting again. 0 when
+    /// more is needed and when the connection is to be closed.
+    #[must_use]
+    pub const fn consumed(&self) -> usize {
+        match self {
+            Cut::NeedMore { .. } | Cut::Close { .. } => 0,
+            Cut::Ping => 1,
+            Cut::Login(login) => login.consumed(),
+            Cut::Frame(frame) => frame.consumed(),
+            Cut::Refuse { consumed, .. } => *consumed,
+        }
+    }
+}
+
+/// Why a frame is answered with 0 records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefuseReason {
+    /// The checksum field is not the checksum of the data field.
+    #[error("checksum is {stated:#010x}, the data has {computed:#06x}")]
+    Crc {
+        /// The whole field; its upper half must be zero.
+        stated: u32,
+        /// CRC-16/ARC of the data field.
+        computed: u16,
+    },
+}
+
+/// Why a connection cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// A frame begins with four zero bytes.
+    #[error("a frame begins with four zero bytes, this is {found:#04x}")]
+    Preamble {
+        /// The first byte that is not zero.
+        found: u8,
+    },
+    /// The length field asks for more than the limit allows.
+    #[error("data length {length} makes a frame above the limit of {frame_bytes_max} bytes")]
+    FrameOverLimit {
+        /// The length field.
+        length: u32,
+        /// [`Limits::frame_bytes_max`].
+        frame_bytes_max: usize,
+    },
+    /// The length field leaves no room for codec id and both counts.
+    #[error("data length {length} is below the least possible, 3")]
+    FrameTooShort {
+        /// The length field.
+        length: u32,
+    },
+    /// The login asks for more than the limit allows.
+    #[error("login length {length} makes a login above the limit of {login_bytes_max} bytes")]
+    LoginOverLimit {
+        /// The length field.
+        length: u16,
+        /// [`Limits::login_bytes_max`].
+        login_bytes_max: usize,
+    },
+    /// Two zero bytes where a login should be: a preamble, or a login of no length.
+    #[error("a frame before the login")]
+    FrameBeforeLogin,
+}
+
+/// A whole frame with a good checksum, still in the caller's buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    // At least DATA_BYTES_MIN long.
+    data: &'a [u8],
+    crc: u16,
+}
+
+impl<'a> Frame<'a> {
+    /// The data field: codec id to second count, at least 3 bytes. What the checksum
+    /// covers, and all that is worth keeping.
+    #[must_use]
+    pub const fn data(&self) -> &'a [u8] {
+        self.data
+    }
+
+    /// How to read the data field.
+    #[must_use]
+    pub const fn codec_id(&self) -> CodecId {
+        CodecId::from_byte(self.data[0])
+    }
+
+    /// How many records or messages the frame says it has: the number to acknowledge.
+    #[must_use]
+    pub const fn first_count(&self) -> u8 {
+        self.data[1]
+    }
+
+    /// The checksum, stated and computed alike.
+    #[must_use]
+    pub const fn crc(&self) -> u16 {
+        self.crc
+    }
+
+    /// How many bytes of the input the frame takes, preamble and checksum included.
+    #[must_use]
+    pub const fn consumed(&self) -> usize {
+        self.data.len() + OVERHEAD_BYTES
+    }
+
+    /// What to answer once the frame is safe: its first count, or nothing for messages
+    /// (codecs 12 to 15).
+    #[must_use]
+    pub const fn ack(&self) -> Option<[u8; 4]> {
+        if self.codec_id().wants_ack() {
+            Some(ack(self.first_count() as u32))
+        } else {
+            None
+        }
+    }
+}
+
+/// The answer to a frame: how many records were taken, big-endian.
+///
+/// The device forgets its records if the number is the one it sent, and sends all of them
+/// again for any other, so `ack(0)` is the refusal.
+/// Source: wiki "Codec", communication with server, read 2026-11-21.
+#[must_use]
+pub const fn ack(count: u32) -> [u8; 4] {
+    count.to_be_bytes()
+}
+
+/// Says what lies at the front of `input` and what to do about it.
+///
+/// Never panics, never waits for more than the limits allow, and gives the same answer
+/// for the same bytes however they arrive. A preamble is refused at its first wrong byte.
+#[must_use]
+pub fn cut(input: &[u8], expecting: Expect, limits: Limits) -> Cut<'_> {
+    match expecting {
+        Expect::Login => login::cut(input, limits),
+        Expect::Frame => cut_frame(input, limits),
+    }
+}
+
+fn cut_frame(input: &[u8], limits: Limits) -> Cut<'_> {
+    match input.first() {
+        None => return Cut::NeedMore { needed: 1 },
+        Some(&PING) => return Cut::Ping,
+        Some(_) => {}
+    }
+    let preamble = &input[..input.len().min(PREAMBLE_BYTES)];
+    if let Some(offset) = preamble.iter().position(|&byte| byte != 0) {
+        let reason = CloseReason::Preamble {
+            found: preamble[offset],
+        };
+        return Cut::Close { offset, reason };
+    }
+    let Some((header, rest)) = input.split_first_chunk::<HEADER_BYTES>() else {
+        return Cut::NeedMore {
+            needed: HEADER_BYTES,
+        };
+    };
+    let [_, _, _, _, a, b, c, d] = *header;
+    let length = u32::from_be_bytes([a, b, c, d]);
+    let data_bytes = match data_bytes_within(length, limits) {
+        Ok(data_bytes) => data_bytes,
+        Err(reason) => {
+            return Cut::Close {
+                offset: PREAMBLE_BYTES,
+                reason,
+            };
+        }
+    };
+    let consumed = data_bytes + OVERHEAD_BYTES;
+    let Some((data, tail)) = rest.split_at_checked(data_bytes) else {
+        return Cut::NeedMore { needed: consumed };
+    };
+    let Some(field) = tail.first_chunk::<CRC_BYTES>() else {
+        return Cut::NeedMore { needed: consumed };
+    };
+    let stated = u32::from_be_bytes(*field);
+    let computed = crc16(data);
+    if stated != u32::from(computed) {
+        let reason = RefuseReason::Crc { stated, computed };
+        return Cut::Refuse {
+            consumed,
+            offset: HEADER_BYTES + data_bytes,
+            reason,
+        };
+    }
+    Cut::Frame(Frame {
+        data,
+        crc: computed,
+    })
+}
+
+// The subtraction is on the limit, which is ours, never an addition to the length, which
+// is the device's: u32::MAX + 12 does not fit a 32-bit usize.
+fn data_bytes_within(length: u32, limits: Limits) -> Result<usize, CloseReason> {
+    let data_bytes_max = limits.frame_bytes_max.saturating_sub(OVERHEAD_BYTES);
+    match usize::try_from(length) {
+        Ok(data_bytes) if data_bytes < DATA_BYTES_MIN => Err(CloseReason::FrameTooShort { length }),
+        Ok(data_bytes) if data_bytes <= data_bytes_max => Ok(data_bytes),
+        _ => Err(CloseReason::FrameOverLimit {
+            length,
+            frame_bytes_max: limits.frame_bytes_max,
+        }),
+    }
+}
