@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Real servers, simulated trackers and the oracle that compares sent, ACKed and stored.
+
+pub mod fleet;
