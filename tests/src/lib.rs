@@ -1,3 +1,4 @@
 //! Real servers, simulated trackers and the oracle that compares sent, ACKed and stored.
 
 pub mod fleet;
+pub mod servers;
