@@ -1,4 +1,5 @@
 //! Real servers, simulated trackers and the oracle that compares sent, ACKed and stored.
 
 pub mod fleet;
+pub mod ledger;
 pub mod servers;
