@@ -75,13 +75,14 @@ impl FromStr for Rate {
             number(digits, text)?
         };
         let interval_ms = periods * unit_ms / records;
-        // Rounding must not make 1500 per second out of a rate that is out of range.
-        let interval_ms = if interval_ms < 1.0 {
-            0.0
+        // Rounding must not make 1000 per second out of a rate that is out of range. One
+        // sentence, not a chain: the command line shows the first link alone.
+        let rate = Rate::every_ms(if interval_ms < 1.0 {
+            0
         } else {
-            interval_ms.round()
-        };
-        Rate::every_ms(interval_ms as u64).with_context(|| format!("rate `{text}`"))
+            interval_ms.round() as u64
+        });
+        rate.map_err(|_| anyhow::anyhow!("choose between 1000 a second and one a day"))
     }
 }
 

@@ -28,6 +28,8 @@ use super::truth::Truth;
 const FIRST_CONNECTS_PER_S: u64 = 2_000;
 /// A device does not wait longer than this for a connection to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a process has open besides its trackers' sockets: log files, database, servers.
+const OTHER_FILES_MAX: u64 = 256;
 /// Answers have one or four bytes; anything longer is read in pieces.
 const READ_BYTES: usize = 64;
 
@@ -79,7 +81,7 @@ impl Fleet {
             None => Truth::new(),
         };
         let devices = devices(&config)?;
-        allow_sockets(devices.len() as u64);
+        allow_sockets(devices.len() as u64)?;
         let fleet = Fleet {
             shared: Arc::new(Shared {
                 to,
@@ -214,21 +216,27 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Each device needs a socket. A soft limit below that is a habit of the shell, not a wall.
-fn allow_sockets(devices: u64) {
+fn allow_sockets(devices: u64) -> Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let wanted = devices + 256;
-    if limit.current.is_some_and(|current| current < wanted) {
-        let current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
-        // If it fails, connecting fails and says so.
-        let _ = setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current,
-                maximum: limit.maximum,
-            },
+    let wanted = devices + OTHER_FILES_MAX;
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    if let Some(maximum) = limit.maximum.filter(|maximum| *maximum < wanted) {
+        anyhow::bail!(
+            "{devices} trackers need {wanted} open files, the limit is {maximum}: raise it (ulimit -Hn) or drive fewer"
         );
     }
+    let current = Some(wanted);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current,
+            maximum: limit.maximum,
+        },
+    )
+    .with_context(|| format!("raise the limit of open files to {wanted}"))
 }
 
 struct Task {

@@ -56,7 +56,8 @@ async fn peer(lapses: &[Lapse]) -> Peer {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = listener.local_addr().unwrap().to_string();
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let lapses = Arc::new(Mutex::new(lapses.to_vec().into_iter().cycle()));
+    let lapses: Vec<Lapse> = lapses.to_vec();
+    let lapses = Arc::new(Mutex::new(lapses.into_iter().cycle()));
     let shared = Arc::clone(&seen);
     let accepting = tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
