@@ -3,7 +3,7 @@
 //!
 //! `u16 length` of what follows, `u16 packet id`, `u8 packet type`, `u8 AVL packet id`,
 //! `u16` length of the identity, identity, data field; no preamble, no CRC.
-//! Source: wiki "Codec", sending data over UDP, read 2026-11-21.
+//! Source: wiki "Codec", sending data over UDP.
 //!
 //! Invariant: one datagram is one message. A length field that disagrees with what the
 //! network delivered is an error, never a reason to go looking for a second message.

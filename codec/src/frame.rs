@@ -10,6 +10,8 @@
 //! neither memory nor 32-bit arithmetic is at the mercy of a length field; what is cut
 //! never depends on how the bytes were split on their way.
 
+use core::fmt;
+
 use crate::codec_id::CodecId;
 use crate::crc::crc16;
 use crate::login::{self, Login};
@@ -160,7 +162,7 @@ pub enum CloseReason {
 }
 
 /// A whole frame with a good checksum, still in the caller's buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
     // At least DATA_BYTES_MIN long.
     data: &'a [u8],
@@ -211,11 +213,22 @@ impl<'a> Frame<'a> {
     }
 }
 
+// Positions and IMEIs are personal data: logs get the shape of a frame.
+impl fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("codec_id", &self.codec_id())
+            .field("first_count", &self.first_count())
+            .field("data_bytes", &self.data.len())
+            .finish()
+    }
+}
+
 /// The answer to a frame: how many records were taken, big-endian.
 ///
 /// The device forgets its records if the number is the one it sent, and sends all of them
 /// again for any other, so `ack(0)` is the refusal.
-/// Source: wiki "Codec", communication with server, read 2026-11-21.
+/// Source: wiki "Codec", communication with server.
 #[must_use]
 pub const fn ack(count: u32) -> [u8; 4] {
     count.to_be_bytes()

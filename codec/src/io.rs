@@ -5,7 +5,7 @@
 //! id means, and whether a value is signed, depends on the device model and is none of
 //! this crate's business.
 //!
-//! Invariant: [`IoElements`] walks bytes that [`delimit`] has walked before, so it never
+//! Invariant: [`IoElements`] walks bytes that `delimit` has walked before, so it never
 //! ends early.
 
 use core::fmt;

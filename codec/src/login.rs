@@ -4,7 +4,7 @@
 //! [`ACCEPT`] or [`REFUSE`]. The length is nearly always 15 but it is the length that
 //! counts, so a login that is no IMEI is still cut cleanly and the caller can refuse it
 //! in the protocol instead of hanging up.
-//! Source: wiki "Codec", communication with server, read 2026-11-21.
+//! Source: wiki "Codec", communication with server.
 
 use crate::frame::{CloseReason, Cut, Limits, PING};
 use crate::imei::{Imei, ImeiError};

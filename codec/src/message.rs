@@ -8,10 +8,12 @@
 //! out even. Second counts are kept and not compared: for these codecs the documentation
 //! only recommends that they be equal.
 
+use core::fmt;
+
 use nom::Parser;
 use nom::bytes::complete::take;
 use nom::combinator::{cond, map};
-use nom::number::complete::{be_u8, be_u32};
+use nom::number::complete::{be_u8, be_u32, be_u64};
 
 use crate::avl::ends;
 use crate::codec_id::{CodecId, MessageCodec};
@@ -26,7 +28,7 @@ pub const RESPONSE: u8 = 0x06;
 pub const NOT_EXECUTED: u8 = 0x11;
 
 /// One message, still in the caller's buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Message<'a> {
     /// The type byte, such as [`COMMAND`] or [`RESPONSE`]; free in Codec 15.
     pub kind: u8,
@@ -52,13 +54,35 @@ impl Message<'_> {
     }
 }
 
+// Payloads and IMEIs are personal data: logs get their shape.
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("kind", &self.kind)
+            .field("size", &self.size)
+            .field("timestamp_s", &self.timestamp_s)
+            .field("imei", &self.imei())
+            .field("payload_bytes", &self.payload.len())
+            .finish()
+    }
+}
+
 /// A data field full of messages, still in the caller's buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct MessageData<'a> {
     messages: &'a [u8],
     layout: Layout,
     count: u8,
     second_count: u8,
+}
+
+impl fmt::Debug for MessageData<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageData")
+            .field("codec", &self.layout.codec)
+            .field("messages", &self.messages())
+            .finish()
+    }
 }
 
 // The documented Codec 13 size includes the time, some frames were seen without it.
@@ -161,11 +185,17 @@ impl<'a> MessageData<'a> {
 }
 
 /// The messages of a [`MessageData`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Messages<'a> {
     rest: &'a [u8],
     layout: Layout,
     left: u8,
+}
+
+impl fmt::Debug for Messages<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.clone()).finish()
+    }
 }
 
 impl<'a> Iterator for Messages<'a> {
@@ -209,7 +239,7 @@ fn head(input: &[u8]) -> Read<'_, (u8, u32)> {
 type Prefix = (Option<u32>, Option<[u8; 8]>);
 
 fn prefix(input: &[u8], layout: Layout) -> Read<'_, Prefix> {
-    let imei = map(nom::number::complete::be_u64, u64::to_be_bytes);
+    let imei = map(be_u64, u64::to_be_bytes);
     (
         cond(layout.has_time(), be_u32),
         cond(layout.has_imei(), imei),
@@ -236,7 +266,6 @@ fn take_message<'a>(
     };
     let stage = Stage::MessageBody { message };
     let (rest, (timestamp_s, imei_bytes)) = placed(region, stage, prefix(rest, layout))?;
-    // u32 lengths are what nom takes: no narrowing on a 16-bit machine either.
     let (rest, payload) = placed(region, stage, take(payload_bytes)(rest))?;
     Ok((
         rest,

@@ -75,7 +75,7 @@ impl Priority {
 /// What made a Codec 16 device write the record.
 ///
 /// Make it with [`GenerationType::from_byte`]; known values never appear as `Other`.
-/// Source: wiki "Codec", Codec 16, generation type, read 2026-11-21.
+/// Source: wiki "Codec", Codec 16, generation type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GenerationType {
     /// 0: the value left its range.
@@ -134,9 +134,9 @@ impl GenerationType {
 
 /// One record, its IO elements still in the caller's buffer.
 ///
-/// Source of fields, units and order: wiki "Codec", AVL data and GPS element, read
-/// 2026-11-21. Without a fix the device repeats the last known coordinates and altitude
-/// and sends `satellites`, `angle_deg` and `speed_kmh` as 0.
+/// Without a fix the device repeats the last known coordinates and altitude and sends
+/// `satellites`, `angle_deg` and `speed_kmh` as 0.
+/// Source: wiki "Codec", AVL data and GPS element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AvlRecord<'a> {
     /// Device clock, milliseconds since 1970-01-01 UTC. Not checked for sense.

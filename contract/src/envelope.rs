@@ -342,8 +342,8 @@ impl<'de> Deserialize<'de> for WireDevice {
             }
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<WireDevice, E> {
                 Ok(WireDevice(match Imei::from_u64(number) {
-                    Ok(imei) => Device::Imei(imei),
-                    Err(_) => Device::Text(number.to_string()),
+                    Some(imei) => Device::Imei(imei),
+                    None => Device::Text(number.to_string()),
                 }))
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<WireDevice, E> {

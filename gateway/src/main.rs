@@ -1,2 +1,212 @@
-//! Placeholder.
-fn main() {}
+//! `gateway`: what an operator types.
+//!
+//! Exit codes: 0 ok, 1 failed check, 2 usage or settings, 3 cannot reach, 4 data at risk.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use gateway::app::{self, AppError};
+use gateway::chain::chain;
+use gateway::config::{self, Config, LogConfig};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Takes Teltonika tracker frames, keeps them durably, acknowledges, and forwards them to Redis.
+///
+/// Settings come from the file given with --config, then from the environment
+/// (GATEWAY__UPLINK__URL for uplink.url; REDIS_URL and REDIS_TELEMETRY_STREAM are understood too).
+/// `gateway config show --origin` tells which one won.
+#[derive(Parser)]
+#[command(name = "gateway", version)]
+struct Cli {
+    /// Settings file (TOML).
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "FILE",
+        env = "GATEWAY_CONFIG"
+    )]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Listen, keep, acknowledge, forward; until SIGTERM or Ctrl-C.
+    Run,
+    /// Look at the settings, the spool directory and Redis, and name what is wrong.
+    Check,
+    /// Settings.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Version of the program, the stream entry and the spool format.
+    Version,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print every setting with its value; secrets are masked.
+    Show {
+        /// Also print where each value comes from, and what it is for.
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+/// What `main` prints and exits with.
+struct Failure {
+    exit: u8,
+    error: Box<dyn std::error::Error>,
+}
+
+impl Failure {
+    fn new(exit: u8, error: impl Into<Box<dyn std::error::Error>>) -> Self {
+        Self {
+            exit,
+            error: error.into(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match act(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("gateway: {}", chain(failure.error.as_ref()));
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+fn act(cli: &Cli) -> Result<(), Failure> {
+    let settings = || config::read(cli.config.as_deref()).map_err(|error| Failure::new(2, error));
+    match &cli.command {
+        Command::Version => {
+            print(&format!(
+                "gateway {} · stream entry version {} · spool format version 1\n",
+                env!("CARGO_PKG_VERSION"),
+                contract::version::ENTRY_VERSION_WRITTEN
+            ));
+            Ok(())
+        }
+        Command::Config {
+            command: ConfigCommand::Show { origin },
+        } => {
+            let settings = settings()?;
+            for row in settings.rows() {
+                if *origin {
+                    let from = row.origin.to_string();
+                    print(&format!(
+                        "{:<28} {:<36} {from:<24} {}\n",
+                        row.name, row.value, row.help
+                    ));
+                } else {
+                    print(&format!("{:<28} {}\n", row.name, row.value));
+                }
+            }
+            Config::new(&settings)
+                .map(drop)
+                .map_err(|error| Failure::new(2, error))
+        }
+        Command::Check => {
+            let config = Config::new(&settings()?).map_err(|error| Failure::new(2, error))?;
+            runtime()?.block_on(check(config))
+        }
+        Command::Run => {
+            let config = Config::new(&settings()?).map_err(|error| Failure::new(2, error))?;
+            start_log(&config.log);
+            runtime()?.block_on(run(config))
+        }
+    }
+}
+
+/// Results go to standard output; a closed pipe is the reader's wish, not an error.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .expect("the first call in this process");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.map_err(|error| Failure::new(1, error))
+}
+
+async fn run(config: Config) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| Failure::new(1, e))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Failure::new(1, e))?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: no new frames, what was begun is finished");
+        stopping.cancel();
+    });
+    app::run(config, stop).await.map_err(|error| {
+        let exit = match error {
+            AppError::Spool(_) => 4,
+            AppError::Listen(_) | AppError::Http { .. } => 3,
+            AppError::Random(_) => 1,
+        };
+        Failure::new(exit, error)
+    })
+}
+
+async fn check(config: Config) -> Result<(), Failure> {
+    print("settings  ok\n");
+    let dir = &config.spool.dir;
+    let probe = dir.join("check");
+    let writable = std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(&probe, b"check"))
+        .and_then(|()| std::fs::remove_file(&probe));
+    if let Err(source) = writable {
+        print(&format!(
+            "spool     {} is not writable: run as the gateway's user or change spool.dir\n",
+            dir.display()
+        ));
+        return Err(Failure::new(4, source));
+    }
+    print(&format!("spool     {} is writable\n", dir.display()));
+    let redis = &config.uplink.redis;
+    match redis.connect().await {
+        Ok(_) => print(&format!("uplink    {} answers\n", redis.shown())),
+        Err(error) => {
+            print(&format!("uplink    {} cannot be reached\n", redis.shown()));
+            return Err(Failure::new(3, error));
+        }
+    }
+    Ok(())
+}
+
+fn start_log(log: &LogConfig) {
+    let json = log.json.unwrap_or(!std::io::stderr().is_terminal());
+    let filter = EnvFilter::new(format!("{},redis=warn,hyper=warn", log.level));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if json {
+        lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .init();
+    } else {
+        lines.with_target(false).init();
+    }
+}

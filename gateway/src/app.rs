@@ -1,0 +1,127 @@
+//! Puts the parts together and takes them apart in the order of the data.
+//!
+//! Stop order: doors first (no new frames), then sessions (the frame begun is kept and
+//! acknowledged), then the uplink (hands over for a while), last the spool.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{self, Admin};
+use crate::config::Config;
+use crate::listen::{ListenError, TcpDoor};
+use crate::metrics::Metrics;
+use crate::session::Admission;
+use crate::spool::{Spool, SpoolError};
+use crate::uplink::Uplink;
+
+/// Why the gateway cannot run.
+#[derive(Debug, Error)]
+pub enum AppError {
+    /// The spool cannot be opened.
+    #[error("spool cannot be opened")]
+    Spool(#[from] SpoolError),
+    /// A tracker address is taken or not ours.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The address of the pages is taken or not ours.
+    #[error("cannot serve http.listen = {addr}: set another address, or \"\" for none")]
+    Http {
+        /// The address.
+        addr: std::net::SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No random bits for the spool id.
+    #[error("the system gives no random numbers")]
+    Random(#[source] getrandom::Error),
+}
+
+/// Runs until `stop`, then stops in the order of the data.
+/// # Errors
+/// [`AppError`], only before anything was accepted.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
+    let random = getrandom::u64().map_err(AppError::Random)?;
+    let spool_dir = config.spool.dir.clone();
+    let (spool, found) = Spool::open(config.spool, random)?;
+    for (of, gap) in &found.gaps {
+        tracing::error!(spool = %of, %gap, "damaged place in the spool: these positions are lost and will be reported");
+    }
+    for path in &found.strangers {
+        tracing::warn!(file = %path.display(), "not a whole segment; left as it is");
+    }
+    let metrics = Arc::new(Metrics::default());
+    let admission = Arc::new(config.admission);
+    let (doors, sessions) = (TaskTracker::new(), TaskTracker::new());
+    for addr in config.tcp {
+        let door = TcpDoor::open(
+            addr,
+            config.listen.clone(),
+            Arc::clone(&admission),
+            spool.clone(),
+            Arc::clone(&metrics),
+            stop.clone(),
+        );
+        let door = door.await?;
+        tracing::info!(addr = %door.local_addr().unwrap_or(addr), "listening for trackers over TCP");
+        doors.spawn(door.run(sessions.clone()));
+    }
+    let pages = TaskTracker::new();
+    let pages_stop = CancellationToken::new();
+    if let Some(addr) = config.http {
+        let listener = admin::bind(addr).await;
+        let listener = listener.map_err(|source| AppError::Http { addr, source })?;
+        let admin = Admin {
+            gateway: config.gateway.clone(),
+            spool: spool.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        pages.spawn(admin.serve(listener, pages_stop.clone()));
+    }
+    let who = match &*admission {
+        Admission::Open => "every well-formed IMEI".to_owned(),
+        Admission::List(imeis) => format!("{} listed IMEIs", imeis.len()),
+    };
+    let usage = spool.usage();
+    tracing::info!(
+        gateway = %config.gateway,
+        forward_to = %config.uplink.redis.shown(),
+        stream = %config.uplink.stream,
+        accept = who,
+        spool = %spool_dir.display(),
+        spool_used_bytes = usage.used_bytes,
+        spool_bytes_max = usage.bytes_max,
+        backlog = found.backlog,
+        "gateway started"
+    );
+    let uplink_stop = CancellationToken::new();
+    let uplink = Uplink::new(
+        config.uplink,
+        spool.clone(),
+        found.gaps,
+        Arc::clone(&metrics),
+    );
+    let uplink = tokio::spawn(uplink.run(uplink_stop.clone()));
+
+    stop.cancelled().await;
+    doors.close();
+    doors.wait().await;
+    sessions.close();
+    sessions.wait().await;
+    tracing::info!("trackers are gone; handing over what waits");
+    uplink_stop.cancel();
+    // The uplink ends by itself within its drain time.
+    let _ = uplink.await;
+    let backlog = spool.usage().backlog;
+    pages_stop.cancel();
+    pages.close();
+    pages.wait().await;
+    tracing::info!(
+        backlog,
+        "gateway stopped; what is unsettled stays in the spool"
+    );
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! The gateway: takes tracker frames, keeps them through any power cut, acknowledges, forwards
+//! them to Redis Streams, and keeps them until the database has them.
+//!
+//! A library beside the binary, so that the spool and the session can be tested from outside and
+//! the promise "no ACK without a receipt" is a type that other code can try to forge and fail.
+//!
+//! Data goes one way: [`listen`] → [`session`] → [`spool`] → [`uplink`]. Back come only a floor
+//! (what may be forgotten) and, later, orders.
+
+pub mod admin;
+pub mod app;
+pub mod chain;
+mod clock;
+pub mod config;
+pub mod listen;
+pub mod metrics;
+pub mod session;
+pub mod spool;
+pub mod uplink;

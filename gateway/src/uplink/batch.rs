@@ -1,0 +1,253 @@
+//! Pure: no I/O, no clock.
+//!
+//! Which envelopes travel together, and when a batch need not wait any longer.
+//!
+//! Why batches: one stream entry costs Redis about as much as 27 records inside it.
+//!
+//! Invariants: a batch holds envelopes of one spool in order, at most 512 positions apart and
+//! about [`BATCH_BYTES`] of frames; nothing waits longer than the flush interval.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use contract::envelope::ENVELOPES_MAX;
+use contract::{SpoolId, SpoolSeq};
+
+use crate::spool::{Position, Stored};
+
+/// A batch is closed when its frames reach this size.
+pub const BATCH_BYTES: usize = 64 * 1024;
+
+/// Envelopes of one spool that travel in one stream entry.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Never empty; ascending positions of one spool.
+    stored: Vec<Stored>,
+}
+
+impl Batch {
+    /// The envelopes, never none.
+    #[must_use]
+    pub fn stored(&self) -> &[Stored] {
+        &self.stored
+    }
+
+    fn first_stored(&self) -> &Stored {
+        self.stored
+            .first()
+            .expect("a batch is made with its first envelope")
+    }
+
+    /// Whose positions.
+    #[must_use]
+    pub fn spool(&self) -> SpoolId {
+        self.first_stored().spool
+    }
+
+    /// First position.
+    #[must_use]
+    pub fn first(&self) -> SpoolSeq {
+        self.first_stored().seq
+    }
+
+    /// Last position.
+    #[must_use]
+    pub fn last(&self) -> SpoolSeq {
+        self.stored.last().map_or(self.first(), |s| s.seq)
+    }
+
+    /// Where the spool holds its first envelope.
+    #[must_use]
+    pub fn at(&self) -> Position {
+        self.first_stored().at
+    }
+
+    /// AVL records inside.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.stored.iter().map(|s| u64::from(s.record_count)).sum()
+    }
+
+    /// Bytes of frames inside.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.stored.iter().map(|s| s.bytes.len()).sum()
+    }
+}
+
+/// Envelopes that wait for company.
+#[derive(Debug)]
+pub struct Batcher {
+    flush: Duration,
+    waiting: VecDeque<Stored>,
+    bytes: usize,
+    /// When the oldest one began to wait.
+    since: Option<Instant>,
+    /// A record of priority Panic waits.
+    panic: bool,
+}
+
+impl Batcher {
+    /// Closes what has waited for `flush`.
+    #[must_use]
+    pub fn new(flush: Duration) -> Self {
+        Self {
+            flush,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            since: None,
+            panic: false,
+        }
+    }
+
+    /// Takes the next envelope in the order of the spool.
+    pub fn push(&mut self, stored: Stored, now: Instant) {
+        self.since.get_or_insert(now);
+        self.bytes += stored.bytes.len();
+        self.panic |= stored.panic;
+        self.waiting.push_back(stored);
+    }
+
+    /// Bytes of frames that wait.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When the oldest envelope has waited long enough.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.since.map(|since| since + self.flush)
+    }
+
+    /// The next batch that need not wait: a full one, or any once the flush interval is over, a
+    /// panic record waits or `now` is `None` (everything must go).
+    pub fn take(&mut self, now: Option<Instant>) -> Option<Batch> {
+        let due = match (now, self.deadline()) {
+            (_, None) => return None,
+            (None, _) => true,
+            (Some(now), Some(deadline)) => now >= deadline,
+        };
+        let (count, full) = self.next_size();
+        if !(due || full || self.panic) {
+            return None;
+        }
+        let stored: Vec<Stored> = self.waiting.drain(..count).collect();
+        self.bytes -= stored.iter().map(|s| s.bytes.len()).sum::<usize>();
+        if self.waiting.is_empty() {
+            self.since = None;
+            self.panic = false;
+        }
+        Some(Batch { stored })
+    }
+
+    /// How many envelopes the next batch takes, and whether it can grow no further.
+    fn next_size(&self) -> (usize, bool) {
+        let Some(first) = self.waiting.front() else {
+            return (0, false);
+        };
+        let (mut count, mut bytes) = (0, 0);
+        for stored in &self.waiting {
+            let apart = stored.seq.get().saturating_sub(first.seq.get());
+            let fits = stored.spool == first.spool
+                && stored.seq >= first.seq
+                && apart < ENVELOPES_MAX as u64
+                && (count == 0 || bytes + stored.bytes.len() <= BATCH_BYTES);
+            if !fits {
+                return (count, true);
+            }
+            count += 1;
+            bytes += stored.bytes.len();
+        }
+        (count, count >= ENVELOPES_MAX || bytes >= BATCH_BYTES)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use contract::{Device, Lane, Transport};
+
+    pub(crate) fn stored(spool: u64, seq: u64, bytes: usize, panic: bool) -> Stored {
+        Stored {
+            spool: SpoolId::from_random(spool),
+            seq: SpoolSeq::new(seq).unwrap(),
+            at: Position::default(),
+            received_at_ms: 0,
+            device: Device::Text("x".into()),
+            transport: Transport::Tcp,
+            lane: Lane::Normal,
+            record_count: 1,
+            panic,
+            bytes: vec![0; bytes],
+        }
+    }
+
+    pub(crate) fn batch(spool: u64, seqs: impl IntoIterator<Item = u64>) -> Batch {
+        Batch {
+            stored: seqs
+                .into_iter()
+                .map(|seq| stored(spool, seq, 10, false))
+                .collect(),
+        }
+    }
+
+    fn seqs(batch: &Batch) -> (u64, u64, usize) {
+        (
+            batch.first().get(),
+            batch.last().get(),
+            batch.stored().len(),
+        )
+    }
+
+    #[test]
+    fn waits_for_the_interval_and_no_longer() {
+        let start = Instant::now();
+        let mut batcher = Batcher::new(Duration::from_millis(250));
+        assert!(batcher.take(None).is_none());
+        batcher.push(stored(1, 1, 10, false), start);
+        batcher.push(stored(1, 2, 10, false), start + Duration::from_millis(100));
+        assert_eq!(batcher.deadline(), Some(start + Duration::from_millis(250)));
+        assert!(
+            batcher
+                .take(Some(start + Duration::from_millis(249)))
+                .is_none()
+        );
+        let batch = batcher
+            .take(Some(start + Duration::from_millis(250)))
+            .unwrap();
+        assert_eq!(seqs(&batch), (1, 2, 2));
+        assert_eq!((batcher.deadline(), batcher.waiting_bytes()), (None, 0));
+    }
+
+    #[test]
+    fn a_panic_record_takes_everything_along_at_once() {
+        let now = Instant::now();
+        let mut batcher = Batcher::new(Duration::from_secs(600));
+        batcher.push(stored(1, 1, 10, false), now);
+        batcher.push(stored(1, 2, 10, true), now);
+        assert_eq!(seqs(&batcher.take(Some(now)).unwrap()), (1, 2, 2));
+        batcher.push(stored(1, 3, 10, false), now);
+        assert!(batcher.take(Some(now)).is_none(), "the panic is over");
+    }
+
+    #[test]
+    fn closes_at_every_limit() {
+        let now = Instant::now();
+        let mut batcher = Batcher::new(Duration::from_secs(600));
+        for seq in 1..=600 {
+            batcher.push(stored(1, seq, 10, false), now);
+        }
+        assert_eq!(seqs(&batcher.take(Some(now)).unwrap()), (1, 512, 512));
+        assert!(batcher.take(Some(now)).is_none());
+        batcher.push(stored(1, 513 + 512, 10, false), now); // far apart
+        assert_eq!(seqs(&batcher.take(Some(now)).unwrap()), (513, 600, 88));
+        batcher.push(stored(2, 1, BATCH_BYTES, false), now); // another spool, and full by itself
+        assert_eq!(seqs(&batcher.take(Some(now)).unwrap()), (1025, 1025, 1));
+        assert_eq!(seqs(&batcher.take(Some(now)).unwrap()), (1, 1, 1));
+        batcher.push(stored(2, 2, 2 * BATCH_BYTES, false), now); // larger than a batch: alone
+        assert_eq!(seqs(&batcher.take(Some(now)).unwrap()), (2, 2, 1));
+        assert_eq!(batcher.waiting_bytes(), 0);
+    }
+}
