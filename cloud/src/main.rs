@@ -1,2 +1,402 @@
-//! Placeholder.
-fn main() {}
+//! The command line of the cloud processor: reads arguments and configuration, calls one thing,
+//! prints its result or, once and here only, the chain of what went wrong.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use cloud::app::{self, RunError};
+use cloud::check::{self, Mark};
+use cloud::config::{Config, ENV_PREFIX, KEYS, LogConfig, LogFormat};
+use cloud::store::{Database, DatabaseError, migrate};
+use cloud::stream::RedisFailure;
+use settings::Settings;
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+/// Reads Milepost streams and writes the database; acknowledges only what is committed.
+///
+/// Reads the Redis stream `telemetry:teltonika` (env REDIS_TELEMETRY_STREAM) as a consumer of group
+/// `processor`, decodes, writes PostgreSQL or TimescaleDB in one transaction per batch, and
+/// acknowledges after COMMIT. Exit codes: 0 ok, 1 a check failed, 2 usage or configuration,
+/// 3 cannot reach a server, 4 data at risk.
+#[derive(Parser)]
+#[command(name = "cloud", version, disable_version_flag = true)]
+struct Arguments {
+    /// Settings file (TOML). The environment overrides it: CLOUD__REDIS__URL, or REDIS_URL.
+    #[arg(long, global = true, value_name = "FILE", env = "CLOUD_CONFIG")]
+    config: Option<PathBuf>,
+    /// One JSON object per line instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    /// No colours (also NO_COLOR).
+    #[arg(long, global = true)]
+    no_color: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Process the stream until told to stop (Ctrl-C or SIGTERM).
+    Run {
+        /// Apply missing migrations first instead of refusing to start.
+        #[arg(long)]
+        auto_migrate: bool,
+    },
+    /// Look at Redis, the stream and the database, and name what is wrong.
+    Check,
+    /// Create and upgrade the tables.
+    #[command(subcommand)]
+    Migrate(MigrateVerb),
+    /// Show the settings.
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Print the version.
+    Version,
+}
+
+#[derive(Subcommand)]
+enum MigrateVerb {
+    /// Print the SQL that `up` would run.
+    Plan,
+    /// Apply what is missing; running it again changes nothing.
+    Up,
+    /// List every migration and how it stands. Exit code 1 when one is missing.
+    Status,
+}
+
+#[derive(Subcommand)]
+enum ConfigVerb {
+    /// Every key and its value, secrets masked.
+    Show {
+        /// Also where each value came from.
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+/// Everything that can end the program.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error("cannot read the settings file {path}")]
+    File {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Settings(#[from] settings::SettingsError),
+    #[error("log.level {level:?} is neither a level nor a filter")]
+    LogFilter { level: String },
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
+    #[error("cannot write the result")]
+    Output(#[from] std::io::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::File { .. } | Self::Settings(_) | Self::LogFilter { .. } => 2,
+            Self::Run(error) => match error {
+                RunError::Redis(
+                    RedisFailure::Unreachable { .. } | RedisFailure::Refused { .. },
+                ) => 3,
+                RunError::Redis(_) | RunError::Listen(_) => 2,
+                RunError::Database(error) => database_code(error),
+                RunError::Migrations { .. } => 1,
+            },
+            Self::Database(error) => database_code(error),
+            Self::Runtime(_) | Self::Output(_) => 1,
+        }
+    }
+}
+
+fn database_code(error: &DatabaseError) -> u8 {
+    match error {
+        DatabaseError::Url { .. } => 2,
+        DatabaseError::Unreachable { .. } | DatabaseError::Silent { .. } => 3,
+        DatabaseError::Migrate { .. } | DatabaseError::NoTimescale { .. } => 1,
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            // Nothing can be done about a closed stderr.
+            let _ = print_chain(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn print_chain(failure: &Failure) -> std::io::Result<()> {
+    let mut out = std::io::stderr().lock();
+    let mut told = failure.to_string();
+    writeln!(out, "error: {told}")?;
+    let mut below = std::error::Error::source(failure);
+    while let Some(cause) = below {
+        let text = cause.to_string();
+        // Transparent layers repeat what stands above them.
+        if !told.ends_with(&text) {
+            writeln!(out, "  because: {text}")?;
+        }
+        told = text;
+        below = cause.source();
+    }
+    Ok(())
+}
+
+fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    // Before anything makes a TLS connection; the dependencies choose no provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    if let Verb::Version = arguments.verb {
+        return version(arguments.json);
+    }
+    let settings = read_settings(arguments)?;
+    if let Verb::Config(ConfigVerb::Show { origin }) = arguments.verb {
+        return show(&settings, origin, arguments.json);
+    }
+    let config = Config::new(&settings, &host_name())?;
+    logging(&config.log, arguments)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)?;
+    runtime.block_on(async {
+        match &arguments.verb {
+            Verb::Run { auto_migrate } => {
+                let stop = CancellationToken::new();
+                tokio::spawn(stop_on_signal(stop.clone()));
+                app::run(config, *auto_migrate, stop).await?;
+                Ok(0)
+            }
+            Verb::Check => checked(&config, arguments.json).await,
+            Verb::Migrate(verb) => migrated(&config, verb, arguments.json).await,
+            Verb::Config(_) | Verb::Version => Ok(0),
+        }
+    })
+}
+
+fn version(json: bool) -> Result<u8, Failure> {
+    let mut out = std::io::stdout().lock();
+    let version = env!("CARGO_PKG_VERSION");
+    if json {
+        writeln!(
+            out,
+            "{}",
+            serde_json::json!({"name": "cloud", "version": version})
+        )?;
+    } else {
+        writeln!(out, "cloud {version}")?;
+    }
+    Ok(0)
+}
+
+fn read_settings(arguments: &Arguments) -> Result<Settings, Failure> {
+    let read = |path: &str| {
+        std::fs::read_to_string(path).map_err(|source| Failure::File {
+            path: path.to_owned(),
+            source,
+        })
+    };
+    let file = match &arguments.config {
+        Some(path) => {
+            let name = path.display().to_string();
+            let contents = read(&name)?;
+            Some((name, contents))
+        }
+        None => None,
+    };
+    let file = file
+        .as_ref()
+        .map(|(name, contents)| (name.as_str(), contents.as_str()));
+    let mut settings = Settings::read(KEYS, ENV_PREFIX, file, std::env::vars())?;
+    let waiting: Vec<(&'static str, String)> = settings
+        .secret_files()
+        .map(|(key, path)| (key, path.to_owned()))
+        .collect();
+    for (key, path) in waiting {
+        let contents = read(&path)?;
+        settings.resolve_secret(key, &contents);
+    }
+    Ok(settings)
+}
+
+fn show(settings: &Settings, origin: bool, json: bool) -> Result<u8, Failure> {
+    let mut out = std::io::stdout().lock();
+    let rows = settings.rows();
+    let widest = |length: fn(&settings::Row) -> usize| rows.iter().map(length).max().unwrap_or(0);
+    let (name, value) = (
+        widest(|row| row.name.len()),
+        widest(|row| row.value.chars().count()),
+    );
+    for row in &rows {
+        let from = row.origin.to_string();
+        if json {
+            let line = serde_json::json!({"key": row.name, "value": row.value, "origin": from, "help": row.help});
+            writeln!(out, "{line}")?;
+        } else if origin {
+            writeln!(out, "{:name$}  {:value$}  {from}", row.name, row.value)?;
+        } else {
+            writeln!(
+                out,
+                "{:name$}  {:value$}  # {}",
+                row.name, row.value, row.help
+            )?;
+        }
+    }
+    Ok(0)
+}
+
+/// This machine's name, for the consumer's; it must be the same after a restart.
+fn host_name() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = kernel
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_default();
+    match name.trim() {
+        "" => "cloud".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn logging(config: &LogConfig, arguments: &Arguments) -> Result<(), Failure> {
+    // The founding documents write WARNING.
+    let level = if config.level == "warning" {
+        "warn"
+    } else {
+        &config.level
+    };
+    let bare = !level.contains(['=', ',']);
+    let filter = if bare {
+        format!("warn,cloud={level}")
+    } else {
+        level.to_owned()
+    };
+    let filter =
+        tracing_subscriber::EnvFilter::try_new(filter).map_err(|_| Failure::LogFilter {
+            level: config.level.clone(),
+        })?;
+    let terminal = std::io::stderr().is_terminal();
+    let color = terminal && !arguments.no_color && std::env::var_os("NO_COLOR").is_none();
+    let json = match config.format {
+        LogFormat::Json => true,
+        LogFormat::Console => false,
+        LogFormat::Auto => !terminal,
+    };
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color);
+    if json {
+        logs.json().flatten_event(true).init();
+    } else {
+        logs.init();
+    }
+    Ok(())
+}
+
+async fn stop_on_signal(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (interrupt, terminate) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    );
+    if let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.cancel();
+    }
+}
+
+async fn checked(config: &Config, json: bool) -> Result<u8, Failure> {
+    let report = check::check(config).await?;
+    let mut out = std::io::stdout().lock();
+    for finding in &report.findings {
+        let (sign, word) = match finding.mark {
+            Mark::Good => ("✓", "ok"),
+            Mark::Odd => ("!", "warning"),
+            Mark::Bad => ("✗", "failed"),
+        };
+        if json {
+            let line =
+                serde_json::json!({"part": finding.part, "mark": word, "text": finding.text});
+            writeln!(out, "{line}")?;
+        } else {
+            writeln!(out, "{:9} {sign} {}", finding.part, finding.text)?;
+        }
+    }
+    Ok(match (report.unreachable, report.failed()) {
+        (true, _) => 3,
+        (false, true) => 1,
+        (false, false) => 0,
+    })
+}
+
+async fn migrated(config: &Config, verb: &MigrateVerb, json: bool) -> Result<u8, Failure> {
+    let database = Database::new(&config.database)?;
+    let mut connection = database.connect().await?;
+    if let MigrateVerb::Up = verb {
+        database.timescale(&mut connection).await?;
+        let before = migrate::status(&database, &mut connection).await?;
+        migrate::up(&database, &mut connection).await?;
+        return told(&before, verb, json);
+    }
+    let steps = migrate::status(&database, &mut connection).await?;
+    told(&steps, verb, json)
+}
+
+fn told(steps: &[migrate::Step], verb: &MigrateVerb, json: bool) -> Result<u8, Failure> {
+    let mut out = std::io::stdout().lock();
+    let missing = migrate::missing(steps);
+    match verb {
+        MigrateVerb::Status => {
+            for step in steps {
+                let standing = step.standing.as_str();
+                if json {
+                    let line = serde_json::json!({"version": step.version, "description": step.description, "standing": standing});
+                    writeln!(out, "{line}")?;
+                } else {
+                    writeln!(
+                        out,
+                        "{:>4}  {standing:8}  {}",
+                        step.version, step.description
+                    )?;
+                }
+            }
+            return Ok(u8::from(!missing.is_empty()));
+        }
+        MigrateVerb::Plan | MigrateVerb::Up => {
+            for step in &missing {
+                let done = matches!(verb, MigrateVerb::Up);
+                if json {
+                    let line = serde_json::json!({"version": step.version, "description": step.description, "applied": done, "sql": step.sql});
+                    writeln!(out, "{line}")?;
+                } else if done {
+                    writeln!(out, "applied {} {}", step.version, step.description)?;
+                } else {
+                    writeln!(
+                        out,
+                        "-- {} {}\n{}",
+                        step.version, step.description, step.sql
+                    )?;
+                }
+            }
+            if missing.is_empty() && !json {
+                writeln!(out, "nothing to apply")?;
+            }
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,187 @@
+//! What the process says about itself over HTTP: health, readiness, status, metrics.
+//!
+//! Why `/health` looks as it does: the words are those of the founding documents, which dashboards
+//! and probes already know. Nothing here changes anything.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::StreamConfig;
+use crate::metrics::Metrics;
+use crate::stream::{GroupState, Link, trimmer};
+
+/// Longest wait for Redis while answering.
+const ASK_MAX: Duration = Duration::from_secs(1);
+
+/// What the pages tell.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// To ask for lag and pending.
+    pub link: Link,
+    /// Which stream and group.
+    pub stream: StreamConfig,
+    /// `timescaledb 2.x` or `postgresql`.
+    pub engine: Arc<str>,
+}
+
+/// Answers until `stop`.
+/// # Errors
+/// The address cannot be listened on.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ListenError { address, source })
+}
+
+/// `http.listen` is taken or not ours.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}; change http.listen, or set it to \"\" to do without")]
+pub struct ListenError {
+    /// The address.
+    pub address: SocketAddr,
+    /// Why.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// Serves the pages until `stop`.
+pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) {
+    let pages = Router::new()
+        .route("/health", get(health))
+        .route("/ready", get(ready))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .with_state(admin);
+    let stopped = async move { stop.cancelled().await };
+    // Errors of single connections are theirs; the listener itself cannot fail after bind.
+    let _ = axum::serve(listener, pages)
+        .with_graceful_shutdown(stopped)
+        .await;
+}
+
+impl Admin {
+    async fn group(&self) -> Option<GroupState> {
+        let asking = trimmer::groups(&self.link, &self.stream.name);
+        let groups = timeout(ASK_MAX, asking).await.ok()?.ok()?;
+        groups
+            .into_iter()
+            .find(|group| group.name == self.stream.group)
+    }
+
+    fn connections(&self) -> (&'static str, &'static str) {
+        let word = |connected: bool| {
+            if connected {
+                "connected"
+            } else {
+                "disconnected"
+            }
+        };
+        (
+            word(self.metrics.redis_connected.load(Ordering::Relaxed)),
+            word(self.metrics.database_connected.load(Ordering::Relaxed)),
+        )
+    }
+
+    fn stats(&self) -> Value {
+        let metrics = &self.metrics;
+        json!({
+            "messages_read": metrics.messages_read.get(),
+            "messages_written": metrics.messages_written.get(),
+            "messages_failed": metrics.messages_failed.get(),
+            "batches_processed": metrics.batches_processed.get(),
+            "errors": metrics.errors.get(),
+        })
+    }
+
+    fn trouble(&self) -> Option<&'static str> {
+        let (redis, database) = self.connections();
+        if self.metrics.schema_mismatch.get() != 0 {
+            Some("the tables are not the ones this program knows: run `cloud migrate up`")
+        } else if database != "connected" {
+            Some("no connection to the database")
+        } else if redis != "connected" {
+            Some("no connection to Redis")
+        } else {
+            None
+        }
+    }
+}
+
+async fn health(State(admin): State<Admin>) -> impl IntoResponse {
+    let (redis, database) = admin.connections();
+    Json(json!({
+        "running": true,
+        "redis": redis,
+        "database": database,
+        "stats": admin.stats(),
+    }))
+}
+
+async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
+    match admin.trouble() {
+        None => (StatusCode::OK, Json(json!({"ready": true}))),
+        Some(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({"ready": false, "reason": reason})),
+        ),
+    }
+}
+
+async fn status(State(admin): State<Admin>) -> impl IntoResponse {
+    let group = admin.group().await;
+    let metrics = &admin.metrics;
+    let (redis, database) = admin.connections();
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "redis": redis,
+        "database": database,
+        "engine": &*admin.engine,
+        "stream": admin.stream.name,
+        "group": admin.stream.group,
+        "consumer": admin.stream.consumer,
+        "lag_entries": group.as_ref().and_then(|group| group.lag),
+        "pending_entries": group.as_ref().map(|group| group.pending),
+        "records": {
+            "received": metrics.records_received.get(),
+            "stored": metrics.records_stored.get(),
+            "quarantined": metrics.records_quarantined.get(),
+            "duplicate": metrics.records_duplicate.get(),
+            "dead": metrics.records_dead.get(),
+            "dropped": metrics.records_dropped.get(),
+        },
+        "device_messages": metrics.device_messages_stored.get(),
+        "dead_letters": metrics.messages_failed.get(),
+        "left_for_newer": metrics.left_for_newer.get(),
+        "group_lost": metrics.group_lost.get(),
+        "last_commit_ms": match metrics.last_commit_ms.get() {
+            0 => Value::Null,
+            at => Value::from(at),
+        },
+        "last_batch_ms": metrics.last_batch_ms.get(),
+        "trouble": admin.trouble(),
+        "stats": admin.stats(),
+    }))
+}
+
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    let group = admin.group().await;
+    let kind = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
+    (kind, admin.metrics.to_prometheus(group.as_ref()))
+}

@@ -1,0 +1,293 @@
+//! `cloud run`: waits for its two servers, starts the parts, and stops them in the order of the data.
+//!
+//! Invariant: nothing is read from the stream before the tables are known to be ours.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{GatewayId, SettledRanges, SpoolId};
+use sqlx::Connection as _;
+use thiserror::Error;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use crate::admin::{self, Admin, ListenError};
+use crate::backoff::Backoff;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::processor::Processor;
+use crate::store::{Database, DatabaseError, Timescale, Writer, edges, migrate};
+use crate::stream::consumer::{Consumer, chained};
+use crate::stream::floor::{self, Board, Tables};
+use crate::stream::{Intake, Link, Redis, RedisFailure, claimer, trimmer};
+
+/// How often to ask the database whether it is there, when there is nothing to write.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why `run` ended, or never began.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// Correct the configuration.
+    #[error(transparent)]
+    Redis(#[from] RedisFailure),
+    /// Correct the configuration or the database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// Run `cloud migrate up`.
+    #[error(
+        "the database {url} misses migrations: {missing}; run `cloud migrate up`, or start with --auto-migrate"
+    )]
+    Migrations {
+        /// Without its password.
+        url: String,
+        /// Numbers and names.
+        missing: String,
+    },
+    /// Correct `http.listen`.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+/// Runs until `stop`.
+/// # Errors
+/// [`RunError`]: only what trying again cannot cure.
+pub async fn run(
+    config: Config,
+    auto_migrate: bool,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let redis = Arc::new(Redis::new(&config.redis)?);
+    let database = Database::new(&config.database)?;
+    let listener = match config.http {
+        Some(address) => Some(admin::listen(address).await?),
+        None => None,
+    };
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        redis = redis.url(),
+        stream = config.stream.name,
+        group = config.stream.group,
+        consumer = config.stream.consumer,
+        database = database.url(),
+        http = listener
+            .as_ref()
+            .and_then(|l| l.local_addr().ok())
+            .map_or_else(|| "off".to_owned(), |a| a.to_string()),
+        "cloud starts"
+    );
+    let Some(timescale) = prepared(&database, auto_migrate, &stop).await? else {
+        return Ok(());
+    };
+    let metrics = Arc::new(Metrics::default());
+    metrics.database(true);
+    let parts = Parts {
+        redis,
+        database,
+        metrics,
+        stop,
+        tasks: TaskTracker::new(),
+    };
+    parts.start(&config, listener, engine(&timescale));
+    parts.tasks.close();
+    parts.stop.cancelled().await;
+    info!("stopping: no more reading, the batch in hand is finished");
+    parts.tasks.wait().await;
+    info!("stopped");
+    Ok(())
+}
+
+fn engine(timescale: &Timescale) -> String {
+    match timescale {
+        Timescale::Yes { version, .. } => format!("timescaledb {version}"),
+        Timescale::No => "postgresql".to_owned(),
+    }
+}
+
+/// Waits for the database and its tables. `None`: stopped meanwhile.
+async fn prepared(
+    database: &Database,
+    auto_migrate: bool,
+    stop: &CancellationToken,
+) -> Result<Option<Timescale>, RunError> {
+    let mut backoff = Backoff::default();
+    loop {
+        let preparing = prepare(database, auto_migrate);
+        let failure = tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            prepared = preparing => match prepared {
+                Ok(timescale) => return Ok(Some(timescale)),
+                Err(RunError::Database(failure @ (DatabaseError::Unreachable { .. } | DatabaseError::Silent { .. }))) => failure,
+                Err(error) => return Err(error),
+            },
+        };
+        let pause = backoff.pause();
+        warn!(
+            error = chained(&failure),
+            retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            "waiting for the database"
+        );
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn prepare(database: &Database, auto_migrate: bool) -> Result<Timescale, RunError> {
+    let mut connection = database.connect().await?;
+    let timescale = database.timescale(&mut connection).await?;
+    let version = database.server_version(&mut connection).await?;
+    match &timescale {
+        Timescale::Yes {
+            version: extension,
+            license,
+        } => {
+            info!(
+                postgresql = version,
+                timescaledb = extension,
+                license,
+                "writing to TimescaleDB"
+            );
+        }
+        Timescale::No => info!(
+            postgresql = version,
+            "writing to plain PostgreSQL (no TimescaleDB in this database)"
+        ),
+    }
+    let mut steps = migrate::status(database, &mut connection).await?;
+    if auto_migrate && !migrate::missing(&steps).is_empty() {
+        migrate::up(database, &mut connection).await?;
+        info!(applied = migrate::missing(&steps).len(), "migrated");
+        steps = migrate::status(database, &mut connection).await?;
+    }
+    let missing = migrate::missing(&steps);
+    if !missing.is_empty() {
+        let missing: Vec<String> = missing
+            .iter()
+            .map(|step| format!("{} ({})", step.version, step.description))
+            .collect();
+        return Err(RunError::Migrations {
+            url: database.url().to_owned(),
+            missing: missing.join(", "),
+        });
+    }
+    for step in steps
+        .iter()
+        .filter(|step| step.standing != migrate::Standing::Applied)
+    {
+        warn!(
+            migration = step.version,
+            standing = step.standing.as_str(),
+            "the database was migrated by another version of this program"
+        );
+    }
+    // Politeness: the server would log a lost connection otherwise.
+    let _ = connection.close().await;
+    Ok(timescale)
+}
+
+struct Parts {
+    redis: Arc<Redis>,
+    database: Database,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Parts {
+    fn start(&self, config: &Config, listener: Option<tokio::net::TcpListener>, engine: String) {
+        let link = Link::new(self.redis.clone());
+        let (intake, receiver) = Intake::new();
+        let board = Arc::new(Board::default());
+        let lost = Arc::new(Notify::new());
+        let consumer = Consumer {
+            redis: self.redis.clone(),
+            config: config.stream.clone(),
+            intake: intake.clone(),
+            metrics: self.metrics.clone(),
+            lost: lost.clone(),
+        };
+        let processor = Processor {
+            receiver,
+            intake: intake.clone(),
+            writer: Writer::new(self.database.clone(), config.store.keep_frames),
+            database: self.database.clone(),
+            link: link.clone(),
+            stream: config.stream.clone(),
+            config: config.store,
+            board: board.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let (metrics, stop) = (&self.metrics, &self.stop);
+        self.tasks.spawn(consumer.run(stop.clone()));
+        self.tasks.spawn(processor.run(stop.clone()));
+        self.tasks.spawn(claimer::run(
+            link.clone(),
+            config.stream.clone(),
+            intake,
+            metrics.clone(),
+            stop.clone(),
+        ));
+        self.tasks.spawn(trimmer::run(
+            link.clone(),
+            config.stream.clone(),
+            metrics.clone(),
+            stop.clone(),
+        ));
+        let tables = SettledTables(self.database.clone());
+        self.tasks.spawn(floor::run(
+            link.clone(),
+            board,
+            tables,
+            metrics.clone(),
+            lost,
+            stop.clone(),
+        ));
+        self.tasks
+            .spawn(probe(self.database.clone(), metrics.clone(), stop.clone()));
+        if let Some(listener) = listener {
+            let admin = Admin {
+                metrics: metrics.clone(),
+                link,
+                stream: config.stream.clone(),
+                engine: engine.into(),
+            };
+            self.tasks
+                .spawn(admin::serve(listener, admin, stop.clone()));
+        }
+    }
+}
+
+/// The tables, as the floor wants to see them.
+struct SettledTables(Database);
+
+impl Tables for SettledTables {
+    async fn floors(&self) -> Option<HashMap<GatewayId, HashMap<SpoolId, SettledRanges>>> {
+        match edges::edges(&self.0).await {
+            Ok(edges) => Some(edges),
+            Err(error) => {
+                debug!(error = chained(&error), "cannot read settled ranges");
+                None
+            }
+        }
+    }
+}
+
+async fn probe(database: Database, metrics: Arc<Metrics>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PROBE_INTERVAL) => {}
+        }
+        let answers = tokio::select! {
+            () = stop.cancelled() => return,
+            answers = database.answers() => answers,
+        };
+        if let Some(connected) = answers {
+            metrics.database(connected);
+        }
+    }
+}

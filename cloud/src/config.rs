@@ -1,0 +1,345 @@
+//! What was typed → what it means. Parts receive their own struct and never read the environment.
+//!
+//! Pure: file text and environment are handed in.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use contract::keys;
+use settings::{Key, Settings, SettingsError};
+
+/// Prefix of our environment variables: `CLOUD__REDIS__URL`.
+pub const ENV_PREFIX: &str = "CLOUD";
+
+/// Every key, in the order `cloud config show` prints them.
+pub static KEYS: &[Key] = &[
+    Key::new(
+        "redis.url",
+        "Where the stream lives: redis://, or rediss:// for TLS.",
+    )
+    .aliases(&["REDIS_URL"])
+    .default("redis://127.0.0.1:6379")
+    .secret(),
+    Key::new("redis.cert", "Client certificate (PEM file) for rediss://.").default(""),
+    Key::new("redis.key", "Key of the client certificate (PEM file).").default(""),
+    Key::new(
+        "redis.ca",
+        "Certificate authority of Redis (PEM file); empty: the system's.",
+    )
+    .default(""),
+    Key::new(
+        "stream.name",
+        "The stream to read; the gateways write to the same.",
+    )
+    .aliases(&[keys::ENV_TELEMETRY_STREAM])
+    .default(keys::STREAM_TELTONIKA),
+    Key::new("stream.group", "The consumer group.")
+        .aliases(&["CONSUMER_GROUP_NAME"])
+        .default(keys::GROUP_PROCESSOR),
+    Key::new(
+        "stream.consumer",
+        "Our name in the group, the same after a restart; empty: <host>-0.",
+    )
+    .aliases(&["CONSUMER_NAME"])
+    .default(""),
+    Key::new(
+        "stream.keep",
+        "How long acknowledged items stay in the stream for others to read.",
+    )
+    .default("1h"),
+    Key::new(
+        "database.url",
+        "Where the rows go: postgres://user:password@host/database.",
+    )
+    .aliases(&["DATABASE_URL"])
+    .default("postgres://127.0.0.1:5432/milepost")
+    .secret(),
+    Key::new(
+        "database.pool",
+        "Connections to the database at most; 1 is enough to work.",
+    )
+    .default("4"),
+    Key::new(
+        "database.timescale",
+        "auto: use TimescaleDB where it is; require: refuse without; off: ordinary tables.",
+    )
+    .aliases(&["ENABLE_TIMESCALE"])
+    .default("auto"),
+    Key::new("store.batch_rows_max", "Rows gathered for one transaction.")
+        .aliases(&["BATCH_SIZE"])
+        .default("1000"),
+    Key::new("store.batch_wait", "How long a row may wait for company.").default("200ms"),
+    Key::new(
+        "frames.keep",
+        "Also store raw frames, so that history can be decoded again.",
+    )
+    .default("true"),
+    Key::new("http.listen", "Health, status and metrics; empty: off.").default("127.0.0.1:8081"),
+    Key::new(
+        "log.level",
+        "error, warn, info, debug or trace; or a filter such as cloud=debug.",
+    )
+    .aliases(&["LOG_LEVEL"])
+    .default("info"),
+    Key::new(
+        "log.format",
+        "auto: console on a terminal, JSON otherwise; console; json.",
+    )
+    .aliases(&["LOG_FORMAT"])
+    .default("auto"),
+];
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Redis.
+    pub redis: RedisConfig,
+    /// The stream.
+    pub stream: StreamConfig,
+    /// The database.
+    pub database: DatabaseConfig,
+    /// Batching and what is kept.
+    pub store: StoreConfig,
+    /// Where to answer HTTP; `None`: nowhere.
+    pub http: Option<SocketAddr>,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// How to reach Redis. `Debug` is not derived: the URL may hold a password.
+#[derive(Clone)]
+pub struct RedisConfig {
+    /// With its password.
+    pub url: String,
+    /// Client certificate and key, PEM files.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Certificate authority, PEM file.
+    pub ca: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&settings::without_password(&self.url))
+    }
+}
+
+/// What to read.
+#[derive(Clone, Debug)]
+pub struct StreamConfig {
+    /// Key of the stream.
+    pub name: String,
+    /// Consumer group.
+    pub group: String,
+    /// Our name in it.
+    pub consumer: String,
+    /// Acknowledged items stay this long.
+    pub keep: Duration,
+}
+
+/// How to reach the database. `Debug` is not derived: the URL may hold a password.
+#[derive(Clone)]
+pub struct DatabaseConfig {
+    /// With its password.
+    pub url: String,
+    /// Connections at most, from 1.
+    pub pool: u32,
+    /// What to do with the extension.
+    pub timescale: Timescale,
+}
+
+impl std::fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&settings::without_password(&self.url))
+    }
+}
+
+/// What to do with TimescaleDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timescale {
+    /// Use it where it is.
+    Auto,
+    /// Refuse to work without.
+    Require,
+    /// Ordinary tables.
+    Off,
+}
+
+/// How rows are gathered.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreConfig {
+    /// Rows in a batch; one stream item may carry it over.
+    pub batch_rows_max: usize,
+    /// Longest wait for company.
+    pub batch_wait: Duration,
+    /// Store raw frames.
+    pub keep_frames: bool,
+}
+
+/// How to log.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// A level or a filter.
+    pub level: String,
+    /// JSON lines?
+    pub format: LogFormat,
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Console on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Console,
+    /// One object per line.
+    Json,
+}
+
+impl Config {
+    /// Gives every value its type. `host` names this machine, for `stream.consumer`.
+    /// # Errors
+    /// [`SettingsError`] for the first value that does not fit.
+    pub fn new(settings: &Settings, host: &str) -> Result<Self, SettingsError> {
+        let consumer = settings.optional_text("stream.consumer")?;
+        Ok(Self {
+            redis: redis(settings)?,
+            stream: StreamConfig {
+                name: settings.text("stream.name")?.to_owned(),
+                group: settings.text("stream.group")?.to_owned(),
+                consumer: consumer.map_or_else(|| format!("{host}-0"), str::to_owned),
+                keep: settings.duration("stream.keep")?,
+            },
+            database: DatabaseConfig {
+                url: settings.text("database.url")?.to_owned(),
+                pool: settings.integer("database.pool", 1..=100)?,
+                timescale: timescale(settings)?,
+            },
+            store: StoreConfig {
+                batch_rows_max: settings.integer("store.batch_rows_max", 1..=100_000)?,
+                batch_wait: settings.duration("store.batch_wait")?,
+                keep_frames: settings.flag("frames.keep")?,
+            },
+            http: match settings.optional_text("http.listen")? {
+                Some(_) => Some(settings.socket("http.listen")?),
+                None => None,
+            },
+            log: LogConfig {
+                level: settings.text("log.level")?.to_lowercase(),
+                format: match settings.choice("log.format", &["auto", "console", "json"])? {
+                    "console" => LogFormat::Console,
+                    "json" => LogFormat::Json,
+                    _ => LogFormat::Auto,
+                },
+            },
+        })
+    }
+}
+
+fn redis(settings: &Settings) -> Result<RedisConfig, SettingsError> {
+    let url = settings.text("redis.url")?.to_owned();
+    let cert = settings.optional_path("redis.cert")?;
+    let key = settings.optional_path("redis.key")?;
+    let identity = match (cert, key) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        (Some(_), None) => {
+            return Err(settings.invalid("redis.key", "the key of redis.cert", None));
+        }
+        (None, Some(_)) => {
+            return Err(settings.invalid("redis.cert", "the certificate of redis.key", None));
+        }
+    };
+    let ca = settings.optional_path("redis.ca")?;
+    if !url.starts_with("rediss://") && (identity.is_some() || ca.is_some()) {
+        let expected = "rediss://…, since certificates are given";
+        return Err(settings.invalid("redis.url", expected, None));
+    }
+    Ok(RedisConfig { url, identity, ca })
+}
+
+fn timescale(settings: &Settings) -> Result<Timescale, SettingsError> {
+    // The founding ENABLE_TIMESCALE knows two words; TOML's `true` comes as the same text.
+    let words = ["auto", "require", "off", "true", "false"];
+    Ok(match settings.choice("database.timescale", &words)? {
+        "require" | "true" => Timescale::Require,
+        "off" | "false" => Timescale::Off,
+        _ => Timescale::Auto,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(file: &str, env: &[(&str, &str)]) -> Result<Config, SettingsError> {
+        let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let settings = Settings::read(KEYS, ENV_PREFIX, Some(("cloud.toml", file)), env)?;
+        Config::new(&settings, "box")
+    }
+
+    #[test]
+    fn defaults_work_and_name_the_founding_stream_and_group() {
+        let config = read("", &[]).unwrap();
+        assert_eq!(config.stream.name, "telemetry:teltonika");
+        assert_eq!(config.stream.group, "processor");
+        assert_eq!(config.stream.consumer, "box-0");
+        assert_eq!(config.store.batch_rows_max, 1000);
+        assert_eq!(config.store.batch_wait, Duration::from_millis(200));
+        assert_eq!(config.database.timescale, Timescale::Auto);
+        assert_eq!(config.http.unwrap().port(), 8081);
+    }
+
+    #[test]
+    fn founding_names_are_understood_and_ours_win() {
+        let founding = [
+            ("REDIS_URL", "redis://:secret@redis:6379/0"),
+            ("DATABASE_URL", "postgres://u:secret@db/x"),
+            ("REDIS_TELEMETRY_STREAM", "telemetry:t"),
+            ("CONSUMER_GROUP_NAME", "db_writer"),
+            ("CONSUMER_NAME", "worker-01"),
+            ("BATCH_SIZE", "500"),
+            ("LOG_LEVEL", "DEBUG"),
+            ("LOG_FORMAT", "json"),
+            ("ENABLE_TIMESCALE", "true"),
+        ];
+        let config = read("", &founding).unwrap();
+        assert_eq!(config.redis.url, "redis://:secret@redis:6379/0");
+        assert_eq!(config.stream.name, "telemetry:t");
+        assert_eq!(
+            (
+                config.stream.group.as_str(),
+                config.stream.consumer.as_str()
+            ),
+            ("db_writer", "worker-01")
+        );
+        assert_eq!(config.store.batch_rows_max, 500);
+        assert_eq!(
+            (config.log.level.as_str(), config.log.format),
+            ("debug", LogFormat::Json)
+        );
+        assert_eq!(config.database.timescale, Timescale::Require);
+        let mut both = founding.to_vec();
+        both.push(("CLOUD__STREAM__NAME", "telemetry:own"));
+        assert_eq!(read("", &both).unwrap().stream.name, "telemetry:own");
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn half_an_identity_and_certificates_without_tls_are_refused() {
+        let refused = |file: &str| read(file, &[]).unwrap_err().to_string();
+        assert!(refused("[redis]\nurl = \"rediss://r\"\ncert = \"c\"").contains("redis.key"));
+        assert!(refused("[redis]\nurl = \"rediss://r\"\nkey = \"k\"").contains("redis.cert"));
+        assert!(refused("[redis]\nca = \"ca\"").contains("rediss://"));
+        assert!(refused("[database]\ntimescale = \"sometimes\"").contains("require"));
+        assert!(refused("[database]\npool = 0").contains("1 to 100"));
+        assert!(refused("[stream]\nnaem = \"x\"").contains("stream.name"));
+    }
+
+    #[test]
+    fn http_can_be_off() {
+        assert!(read("[http]\nlisten = \"\"", &[]).unwrap().http.is_none());
+    }
+}

@@ -1,0 +1,301 @@
+//! From a stream item to rows.
+//!
+//! Why one place: what cannot be read must still settle what it covers, or the gateway would send
+//! it for ever; and what a newer reader could read must not be touched.
+//!
+//! Pure. Invariants: nothing that was acknowledged to a tracker is left out: every envelope becomes
+//! records, messages or a dead letter; an item of a newer version, kind or coding is left alone.
+
+use codec::{AvlData, BodyError, CodecId, MessageData};
+use contract::{
+    Coding, Entry, EntryError, Envelope, GatewayId, Kind, Payload, PayloadError, SpoolId,
+};
+use thiserror::Error;
+
+use crate::batch::{DeadLetter, Frame, Message, Place, StreamId, Unit};
+use crate::normalise;
+
+/// What one stream item held.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// In the order sent.
+    pub units: Vec<Unit>,
+    /// Nothing below this position of this spool will ever be sent again.
+    pub low: Option<(GatewayId, SpoolId, u64)>,
+}
+
+/// Leave the item pending and raise an alarm: a newer reader will understand it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ForNewerReader {
+    /// Field `v`.
+    #[error("entry version {version} is newer than this processor; upgrade it")]
+    Version {
+        /// The version.
+        version: u32,
+    },
+    /// Field `k`.
+    #[error("payload kind {kind:?} is not known to this processor; upgrade it")]
+    Kind {
+        /// The word.
+        kind: String,
+    },
+    /// Field `c`.
+    #[error("payload coding {coding:?} is not known to this processor; upgrade it")]
+    Coding {
+        /// The word.
+        coding: String,
+    },
+}
+
+/// Names and values as they came from Redis.
+pub type Fields = [(Vec<u8>, Vec<u8>)];
+
+/// Reads one stream item.
+///
+/// # Errors
+/// [`ForNewerReader`]: leave it pending. What nobody can read is no error but a dead letter.
+pub fn entry(id: StreamId, fields: &Fields) -> Result<Decoded, ForNewerReader> {
+    let named = fields.iter().filter_map(|(name, value)| {
+        let name = std::str::from_utf8(name).ok()?;
+        Some((name, value.as_slice()))
+    });
+    let entry = match Entry::from_fields(named) {
+        Ok(entry) => entry,
+        Err(EntryError::Newer { version }) => return Err(ForNewerReader::Version { version }),
+        Err(error) => return Ok(unreadable_entry(id, fields, &error)),
+    };
+    if let Kind::Other(kind) = entry.kind {
+        return Err(ForNewerReader::Kind { kind });
+    }
+    if let Coding::Other(coding) = entry.coding {
+        return Err(ForNewerReader::Coding { coding });
+    }
+    let mut units: Vec<Unit> = entry.gaps.iter().map(|gap| gap_unit(&entry, gap)).collect();
+    match envelopes(&entry) {
+        Ok(opened) => units.extend(opened),
+        Err(error) => units.push(unreadable_payload(&entry, &error)),
+    }
+    Ok(Decoded {
+        units,
+        low: Some((entry.gateway, entry.spool, entry.low.get())),
+    })
+}
+
+fn envelopes(entry: &Entry) -> Result<Vec<Unit>, Unopened> {
+    let payload = Payload::open(&entry.coding, &entry.data)?;
+    let claimed = entry.first..=entry.last;
+    let envelopes = payload.envelopes()?;
+    if let Some(stray) = envelopes.iter().find(|e| !claimed.contains(&e.seq)) {
+        return Err(Unopened::Stray {
+            seq: stray.seq.get(),
+        });
+    }
+    Ok(envelopes.iter().map(|e| envelope(entry, e)).collect())
+}
+
+/// Why the payload gave no envelopes.
+#[derive(Debug, Error)]
+enum Unopened {
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    #[error("payload holds position {seq}, which its entry does not claim")]
+    Stray { seq: u64 },
+}
+
+fn envelope(entry: &Entry, envelope: &Envelope<'_>) -> Unit {
+    let frame = Frame {
+        device: envelope.device.clone(),
+        received_at_ms: envelope.received_at_ms,
+        transport: envelope.transport.as_u8(),
+        lane: envelope.lane.as_u8(),
+        record_count: envelope.record_count,
+        data: envelope.bytes.to_vec(),
+    };
+    let mut unit = Unit {
+        place: Some(Place {
+            gateway: entry.gateway.clone(),
+            spool: entry.spool,
+            first: envelope.seq.get(),
+            last: envelope.seq.get(),
+            only_if_known: false,
+        }),
+        received: 0,
+        dead: 0,
+        dropped: 0,
+        frame: None,
+        records: Vec::new(),
+        messages: Vec::new(),
+        dead_letters: Vec::new(),
+    };
+    match read_body(&frame) {
+        Ok(Body::Records(records)) => unit.records = records,
+        Ok(Body::Messages(messages)) => unit.messages = messages,
+        Err(letter) => {
+            unit.dead = letter.records;
+            unit.dead_letters.push(*letter);
+        }
+    }
+    unit.received = unit.records.len() as u64 + unit.dead;
+    unit.frame = Some(frame);
+    unit
+}
+
+enum Body {
+    Records(Vec<crate::batch::Record>),
+    Messages(Vec<Message>),
+}
+
+fn read_body(frame: &Frame) -> Result<Body, Box<DeadLetter>> {
+    let dead = |error_class, error: &BodyError| {
+        Box::new(DeadLetter {
+            record_index: None,
+            entry: None,
+            device: Some(frame.device.clone()),
+            received_at_ms: Some(frame.received_at_ms),
+            error_class,
+            reason: error.to_string(),
+            offset: Some(error.offset),
+            sqlstate: None,
+            records: u64::from(frame.record_count),
+            bytes: frame.data.clone(),
+        })
+    };
+    let codec = frame.data.first().copied().map(CodecId::from_byte);
+    if codec.is_some_and(CodecId::is_message) {
+        return MessageData::parse(&frame.data)
+            .map(|data| Body::Messages(messages(&data)))
+            .map_err(|error| dead("frame", &error));
+    }
+    let known = codec.is_some_and(CodecId::is_avl);
+    // An unknown codec comes back as such from the AVL reader: one road for the reason.
+    let data = AvlData::parse(&frame.data)
+        .map_err(|error| dead(if known { "frame" } else { "codec" }, &error))?;
+    // Codec id and first count stand before the first record.
+    let mut offset = 2;
+    let records = data.records().zip(0u32..).map(|(avl, index)| {
+        let record = normalise::record(&avl, index, offset, frame.received_at_ms);
+        offset += avl.raw.len();
+        record
+    });
+    Ok(Body::Records(records.collect()))
+}
+
+fn messages(data: &MessageData<'_>) -> Vec<Message> {
+    let codec = match data.codec() {
+        codec::MessageCodec::Codec12 => 0x0C,
+        codec::MessageCodec::Codec13 => 0x0D,
+        codec::MessageCodec::Codec14 => 0x0E,
+        codec::MessageCodec::Codec15 => 0x0F,
+    };
+    let numbered = data.messages().zip(0u32..);
+    numbered
+        .map(|(message, index)| Message {
+            index,
+            codec,
+            kind: message.kind,
+            device_time_s: message.timestamp_s,
+            payload: message.payload.to_vec(),
+        })
+        .collect()
+}
+
+fn gap_unit(entry: &Entry, gap: &contract::Gap) -> Unit {
+    Unit {
+        place: Some(Place {
+            gateway: entry.gateway.clone(),
+            spool: entry.spool,
+            first: gap.first.get(),
+            last: gap.last.get(),
+            only_if_known: false,
+        }),
+        received: gap.records,
+        dead: 0,
+        dropped: gap.records,
+        frame: None,
+        records: Vec::new(),
+        messages: Vec::new(),
+        dead_letters: Vec::new(),
+    }
+}
+
+fn unreadable_payload(entry: &Entry, error: &Unopened) -> Unit {
+    dead_unit(
+        Some(Place {
+            gateway: entry.gateway.clone(),
+            spool: entry.spool,
+            first: entry.first.get(),
+            last: entry.last.get(),
+            only_if_known: true,
+        }),
+        DeadLetter {
+            record_index: None,
+            entry: None,
+            device: None,
+            received_at_ms: None,
+            error_class: "payload",
+            reason: chain(error),
+            offset: None,
+            sqlstate: None,
+            records: entry.records,
+            bytes: entry.data.clone(),
+        },
+    )
+}
+
+fn unreadable_entry(id: StreamId, fields: &Fields, error: &EntryError) -> Decoded {
+    let letter = DeadLetter {
+        record_index: None,
+        entry: Some(id),
+        device: None,
+        received_at_ms: Some(id.ms()),
+        error_class: "entry",
+        reason: chain(error),
+        offset: None,
+        sqlstate: None,
+        records: 0,
+        bytes: written_down(fields),
+    };
+    Decoded {
+        units: vec![dead_unit(None, letter)],
+        low: None,
+    }
+}
+
+fn dead_unit(place: Option<Place>, letter: DeadLetter) -> Unit {
+    Unit {
+        place,
+        received: letter.records,
+        dead: letter.records,
+        dropped: 0,
+        frame: None,
+        records: Vec::new(),
+        messages: Vec::new(),
+        dead_letters: vec![letter],
+    }
+}
+
+/// Names and values of an unreadable item, each behind its length as 4 bytes, big-endian.
+fn written_down(fields: &Fields) -> Vec<u8> {
+    let parts = fields.iter().flat_map(|(name, value)| [name, value]);
+    parts
+        .flat_map(|part| {
+            let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+            length.to_be_bytes().into_iter().chain(part.iter().copied())
+        })
+        .collect()
+}
+
+/// A dead letter is read without the program at hand: the reason is the whole chain.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

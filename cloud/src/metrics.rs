@@ -1,0 +1,193 @@
+//! Every number this process counts, under one name each.
+//!
+//! Why one file: an operator looks for a name and finds its meaning beside it; nothing that can
+//! lose something may go uncounted. Shells count; pure code returns outcomes.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A number that only grows, or a gauge that is set.
+#[derive(Debug, Default)]
+pub struct Number(AtomicU64);
+
+impl Number {
+    /// Adds.
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Reads.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $kind:ident $field:ident = $name:literal;)+) => {
+        /// All of them.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $($(#[doc = $help])+ pub $field: Number,)+
+            /// Did Redis answer last time?
+            pub redis_connected: AtomicBool,
+            /// Did the database answer last time?
+            pub database_connected: AtomicBool,
+        }
+
+        impl Metrics {
+            /// Name, kind, help and value of each.
+            fn all(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
+                vec![$(($name, stringify!($kind), concat!($($help),+), self.$field.get()),)+]
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Stream items read.
+    counter messages_read = "milepost_cloud_messages_read_total";
+    /// Stream items acknowledged after COMMIT.
+    counter messages_written = "milepost_cloud_messages_written_total";
+    /// Dead letters written.
+    counter messages_failed = "milepost_cloud_messages_failed_total";
+    /// Batches committed.
+    counter batches_processed = "milepost_cloud_batches_processed_total";
+    /// Errors of Redis or the database; each was tried again.
+    counter errors = "milepost_cloud_errors_total";
+    /// AVL records in batches that were committed.
+    counter records_received = "milepost_cloud_records_received_total";
+    /// AVL records that became rows in positions.
+    counter records_stored = "milepost_cloud_records_stored_total";
+    /// AVL records with an impossible time.
+    counter records_quarantined = "milepost_cloud_records_quarantined_total";
+    /// AVL records that were there before.
+    counter records_duplicate = "milepost_cloud_records_duplicate_total";
+    /// AVL records nobody can read.
+    counter records_dead = "milepost_cloud_records_dead_total";
+    /// AVL records a gateway gave up.
+    counter records_dropped = "milepost_cloud_records_dropped_total";
+    /// Messages of Codec 12 to 15 stored.
+    counter device_messages_stored = "milepost_cloud_device_messages_stored_total";
+    /// Stream items left pending for a newer processor: upgrade this one.
+    counter left_for_newer = "milepost_cloud_left_for_newer_total";
+    /// Stream items taken over from another consumer.
+    counter claimed = "milepost_cloud_claimed_total";
+    /// Stream items that somebody deleted before they were acknowledged.
+    counter deleted_unread = "milepost_cloud_deleted_unread_total";
+    /// Times the consumer group was gone: Redis lost data.
+    counter group_lost = "milepost_cloud_group_lost_total";
+    /// Stream items trimmed behind all groups.
+    counter trimmed = "milepost_cloud_trimmed_total";
+    /// Milliseconds spent writing the last batch.
+    gauge last_batch_ms = "milepost_cloud_last_batch_milliseconds";
+    /// Time of the last COMMIT, milliseconds since 1970 UTC; 0 before the first.
+    gauge last_commit_ms = "milepost_cloud_last_commit_timestamp_milliseconds";
+    /// 1 while consuming is stopped because the tables are not the ones this program knows.
+    gauge schema_mismatch = "milepost_cloud_schema_mismatch";
+}
+
+/// Milliseconds since 1970 UTC by this machine's clock.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or(Duration::ZERO).as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Metrics {
+    /// Counts one error that will be tried again.
+    pub fn error(&self) {
+        self.errors.add(1);
+    }
+
+    /// Notes whether Redis answers.
+    pub fn redis(&self, connected: bool) {
+        self.redis_connected.store(connected, Ordering::Relaxed);
+    }
+
+    /// Notes whether the database answers.
+    pub fn database(&self, connected: bool) {
+        self.database_connected.store(connected, Ordering::Relaxed);
+    }
+
+    /// Prometheus text format 0.0.4.
+    #[must_use]
+    pub fn to_prometheus(&self, group: Option<&crate::stream::GroupState>) -> String {
+        let mut text = String::new();
+        let mut line = |name: &str, kind: &str, help: &str, value: u64| {
+            let help = help.trim();
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
+            );
+        };
+        for (name, kind, help, value) in self.all() {
+            line(name, kind, help, value);
+        }
+        let flags = [
+            (
+                "milepost_cloud_redis_connected",
+                "1 while Redis answers.",
+                &self.redis_connected,
+            ),
+            (
+                "milepost_cloud_database_connected",
+                "1 while the database answers.",
+                &self.database_connected,
+            ),
+        ];
+        for (name, help, flag) in flags {
+            line(name, "gauge", help, u64::from(flag.load(Ordering::Relaxed)));
+        }
+        if let Some(group) = group {
+            if let Some(lag) = group.lag {
+                line(
+                    "milepost_cloud_stream_lag_entries",
+                    "gauge",
+                    "Stream items not yet read by the group.",
+                    lag,
+                );
+            }
+            line(
+                "milepost_cloud_stream_pending_entries",
+                "gauge",
+                "Stream items read and not yet acknowledged.",
+                group.pending,
+            );
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_told_once_with_help() {
+        let metrics = Metrics::default();
+        metrics.records_stored.add(7);
+        let text = metrics.to_prometheus(None);
+        assert!(
+            text.contains("\nmilepost_cloud_records_stored_total 7\n"),
+            "{text}"
+        );
+        let mut names: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert_eq!(text.matches("# HELP ").count(), count);
+        for (name, kind, help, _) in metrics.all() {
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+            assert!(!help.trim().is_empty(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Gathers stream items into batches, has them written, and only then acknowledges.
+//!
+//! Why one task: gathering while nothing is being written costs nothing, and the order
+//! read → COMMIT → acknowledge is there to be read. Several of these may run side by side, each
+//! with a writer of its own; no table depends on their order.
+//!
+//! Invariants: XACK takes its ids from a [`Committed`] and from nowhere else; a batch that the
+//! database does not take is tried again until it does or until we are stopped, and stays pending.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use redis::cmd;
+use tokio::sync::mpsc;
+use tokio::time::{Instant as Moment, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::backoff::Backoff;
+use crate::batch::{Batch, StreamId};
+use crate::config::{StoreConfig, StreamConfig};
+use crate::decode;
+use crate::metrics::{Metrics, now_ms};
+use crate::store::{Committed, Next, StoreError, Writer, migrate};
+use crate::stream::consumer::chained;
+use crate::stream::floor::Board;
+use crate::stream::{Delivery, Intake, Link};
+
+/// Stream items in one batch at most, so that a flood of small ones cannot grow it without end.
+const ENTRIES_MAX: usize = 1_000;
+
+/// After a stop: how long the batch in hand may still take.
+const STOP_MAX: Duration = Duration::from_secs(20);
+
+/// How often to look whether somebody applied the missing migration.
+const SCHEMA_PAUSE: Duration = Duration::from_secs(30);
+
+/// What the processor needs.
+#[derive(Debug)]
+pub struct Processor {
+    /// Where items come from.
+    pub receiver: mpsc::Receiver<Delivery>,
+    /// To let items out again.
+    pub intake: Intake,
+    /// Where rows go.
+    pub writer: Writer,
+    /// The same database, to ask about migrations.
+    pub database: crate::store::Database,
+    /// How to acknowledge.
+    pub link: Link,
+    /// Which stream and group.
+    pub stream: StreamConfig,
+    /// How to gather.
+    pub config: StoreConfig,
+    /// Where commits are told.
+    pub board: Arc<Board>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Processor {
+    /// Works until `stop`, then finishes the batch in hand.
+    pub async fn run(mut self, stop: CancellationToken) {
+        // Committed, but Redis did not take the acknowledgement yet.
+        let mut unacknowledged: Vec<StreamId> = Vec::new();
+        while let Some(batch) = self.gather(&stop, &mut unacknowledged).await {
+            let began = Instant::now();
+            let Some(committed) = self.write(&batch, &stop).await else {
+                warn!(
+                    messages = batch.entries.len(),
+                    "stopped before the database took the last batch; it stays pending and nothing is lost"
+                );
+                break;
+            };
+            self.board.commit(&committed);
+            self.count(&committed, began.elapsed());
+            unacknowledged.extend_from_slice(committed.entries());
+            self.acknowledge(&mut unacknowledged).await;
+            info!(
+                rows_written = committed.tally().stored,
+                messages_acknowledged = committed.entries().len(),
+                duplicate = committed.tally().duplicate,
+                dead_letters = committed.dead_letters(),
+                took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "Processed batch"
+            );
+        }
+        self.acknowledge(&mut unacknowledged).await;
+    }
+
+    /// The next batch; `None` when stopped with nothing in hand.
+    async fn gather(
+        &mut self,
+        stop: &CancellationToken,
+        unacknowledged: &mut Vec<StreamId>,
+    ) -> Option<Batch> {
+        let mut batch = Batch::default();
+        let mut until: Option<Moment> = None;
+        while batch.rows() < self.config.batch_rows_max && batch.entries.len() < ENTRIES_MAX {
+            let wait_until = until.unwrap_or_else(|| Moment::now() + Duration::from_secs(1));
+            let next = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                next = timeout_at(wait_until, self.receiver.recv()) => next,
+            };
+            match next {
+                Ok(Some(delivery)) => {
+                    self.metrics.messages_read.add(1);
+                    if self.add(delivery, &mut batch) && until.is_none() {
+                        until = Some(Moment::now() + self.config.batch_wait);
+                    }
+                }
+                Ok(None) => break,
+                Err(_) if until.is_some() => break,
+                Err(_) => self.acknowledge(unacknowledged).await,
+            }
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    fn add(&self, delivery: Delivery, batch: &mut Batch) -> bool {
+        match decode::entry(delivery.id, &delivery.fields) {
+            Ok(decoded) => {
+                batch.add(delivery.id, decoded);
+                true
+            }
+            // It stays inside the intake, so this is said once per item and process.
+            Err(newer) => {
+                self.metrics.left_for_newer.add(1);
+                error!(id = %delivery.id, reason = %newer, "left a stream item pending");
+                false
+            }
+        }
+    }
+
+    /// Tries until the database takes the batch. `None`: stopped, and out of time.
+    async fn write(&mut self, batch: &Batch, stop: &CancellationToken) -> Option<Committed> {
+        let mut backoff = Backoff::default();
+        let mut deadline: Option<Moment> = None;
+        loop {
+            if stop.is_cancelled() && deadline.is_none() {
+                deadline = Some(Moment::now() + STOP_MAX);
+            }
+            let writing = self.writer.write(batch);
+            let written = match deadline {
+                Some(deadline) => timeout_at(deadline, writing).await.ok()?,
+                None => {
+                    let late = async {
+                        stop.cancelled().await;
+                        tokio::time::sleep(STOP_MAX).await;
+                    };
+                    tokio::select! {
+                        written = writing => written,
+                        () = late => return None,
+                    }
+                }
+            };
+            let failure = match written {
+                Ok(committed) => {
+                    self.metrics.database(true);
+                    self.metrics.schema_mismatch.set(0);
+                    return Some(committed);
+                }
+                Err(failure) => failure,
+            };
+            let pause = self.judge(&failure, &mut backoff).await;
+            let until = Moment::now() + pause;
+            match deadline {
+                Some(deadline) if until >= deadline => return None,
+                Some(_) => tokio::time::sleep_until(until).await,
+                None => tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep_until(until) => {}
+                },
+            }
+        }
+    }
+
+    /// Says what happened and how long to wait.
+    async fn judge(&self, failure: &StoreError, backoff: &mut Backoff) -> Duration {
+        self.metrics.error();
+        let told = chained(failure);
+        let pause = match failure.next() {
+            Next::RetryNow => Duration::ZERO,
+            Next::Schema => {
+                self.metrics.schema_mismatch.set(1);
+                let missing = self.missing_migrations().await;
+                error!(
+                    error = told,
+                    missing,
+                    "the tables are not the ones this program knows; stopped consuming, nothing is lost; run `cloud migrate up`"
+                );
+                return SCHEMA_PAUSE;
+            }
+            Next::Retry | Next::Split => backoff.pause(),
+        };
+        if matches!(failure, StoreError::Unreachable { .. }) {
+            self.metrics.database(false);
+        }
+        warn!(
+            error = told,
+            url = self.database.url(),
+            retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            "the database did not take the batch; it stays pending"
+        );
+        pause
+    }
+
+    async fn missing_migrations(&self) -> String {
+        let Ok(mut connection) = self.database.connect().await else {
+            return "unknown".to_owned();
+        };
+        let Ok(steps) = migrate::status(&self.database, &mut connection).await else {
+            return "unknown".to_owned();
+        };
+        let missing: Vec<String> = migrate::missing(&steps)
+            .iter()
+            .map(|step| format!("{} {}", step.version, step.description))
+            .collect();
+        if missing.is_empty() {
+            "none; look at privileges and at tables changed by hand".to_owned()
+        } else {
+            missing.join(", ")
+        }
+    }
+
+    /// Tells Redis. What it does not take now is told again later; until then the ids stay inside,
+    /// so they are not worked on twice.
+    async fn acknowledge(&self, ids: &mut Vec<StreamId>) {
+        if ids.is_empty() {
+            return;
+        }
+        let mut ack = cmd("XACK");
+        ack.arg(&self.stream.name).arg(&self.stream.group);
+        for id in ids.iter() {
+            ack.arg(id.to_string());
+        }
+        match self.link.ask::<u64>("XACK", &ack).await {
+            Ok(_) => {
+                self.metrics.messages_written.add(ids.len() as u64);
+                self.intake.let_out(ids);
+                ids.clear();
+            }
+            Err(failure) => {
+                self.metrics.error();
+                warn!(
+                    error = chained(&failure),
+                    messages = ids.len(),
+                    "cannot acknowledge yet; the rows are stored"
+                );
+            }
+        }
+    }
+
+    fn count(&self, committed: &Committed, took: Duration) {
+        let (metrics, tally) = (&self.metrics, committed.tally());
+        metrics.batches_processed.add(1);
+        metrics.messages_failed.add(committed.dead_letters());
+        metrics.records_received.add(tally.received);
+        metrics.records_stored.add(tally.stored);
+        metrics.records_quarantined.add(tally.quarantined);
+        metrics.records_duplicate.add(tally.duplicate);
+        metrics.records_dead.add(tally.dead);
+        metrics.records_dropped.add(tally.dropped);
+        metrics.device_messages_stored.add(committed.messages());
+        metrics
+            .last_batch_ms
+            .set(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        metrics.last_commit_ms.set(now_ms());
+        metrics.database_connected.store(true, Ordering::Relaxed);
+    }
+}

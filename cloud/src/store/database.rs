@@ -1,0 +1,205 @@
+//! Reaching the database, and what kind of database it is.
+//!
+//! Why every connection error passes through here: the pool hides a refused connection behind a
+//! timeout, and an operator needs to know which address was refused, without the password.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection};
+use thiserror::Error;
+use tokio::time::timeout;
+
+use super::errors::ACQUIRE_TIMEOUT;
+use crate::config;
+
+/// Longest wait for one connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The database is not to be had.
+#[derive(Debug, Error)]
+pub enum DatabaseError {
+    /// Correct `database.url`.
+    #[error("database.url is not a PostgreSQL URL: {url}")]
+    Url {
+        /// Without its password.
+        url: String,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Nobody answers, or it turned us away: try again.
+    #[error("cannot reach the database {url}")]
+    Unreachable {
+        /// Without its password.
+        url: String,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// It did not answer in time: try again.
+    #[error("the database {url} did not answer within {} s", CONNECT_TIMEOUT.as_secs())]
+    Silent {
+        /// Without its password.
+        url: String,
+    },
+    /// Migrations could not be read or applied.
+    #[error("migration of the database {url} failed")]
+    Migrate {
+        /// Without its password.
+        url: String,
+        /// Why.
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+    /// `database.timescale = "require"` and there is none.
+    #[error(
+        "database.timescale is \"require\" and the extension timescaledb is not in {url}; let an administrator run CREATE EXTENSION timescaledb, or set \"auto\""
+    )]
+    NoTimescale {
+        /// Without its password.
+        url: String,
+    },
+}
+
+/// What the server offers for large tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Timescale {
+    /// The extension is in this database.
+    Yes {
+        /// Of the extension.
+        version: String,
+        /// `timescale` or `apache`.
+        license: String,
+    },
+    /// Plain PostgreSQL.
+    No,
+}
+
+/// A pool, and the address as people may see it.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pool: PgPool,
+    options: PgConnectOptions,
+    url: String,
+    timescale: config::Timescale,
+}
+
+impl Database {
+    /// Opens nothing yet.
+    /// # Errors
+    /// [`DatabaseError::Url`].
+    pub fn new(config: &config::DatabaseConfig) -> Result<Self, DatabaseError> {
+        let url = settings::without_password(&config.url);
+        let options: PgConnectOptions =
+            config.url.parse().map_err(|source| DatabaseError::Url {
+                url: url.clone(),
+                source,
+            })?;
+        let options = options
+            .application_name("milepost-cloud")
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(config.pool)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options.clone());
+        Ok(Self {
+            pool,
+            options,
+            url,
+            timescale: config.timescale,
+        })
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// The address without its password.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// One connection beside the pool, so that a refusal is told as such.
+    /// # Errors
+    /// [`DatabaseError::Unreachable`], [`DatabaseError::Silent`].
+    pub async fn connect(&self) -> Result<PgConnection, DatabaseError> {
+        let attempt = PgConnection::connect_with(&self.options);
+        match timeout(CONNECT_TIMEOUT, attempt).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(source)) => Err(self.unreachable(source)),
+            Err(_) => Err(DatabaseError::Silent {
+                url: self.url.clone(),
+            }),
+        }
+    }
+
+    /// Asks what kind of database this is.
+    /// # Errors
+    /// [`DatabaseError::Unreachable`]; [`DatabaseError::NoTimescale`] when it is required.
+    pub async fn timescale(&self, on: &mut PgConnection) -> Result<Timescale, DatabaseError> {
+        let found: Option<(String, Option<String>)> = sqlx::query_as(
+            "SELECT extversion, current_setting('timescaledb.license', true) \
+             FROM pg_extension WHERE extname = 'timescaledb'",
+        )
+        .fetch_optional(on)
+        .await
+        .map_err(|source| self.unreachable(source))?;
+        match found {
+            Some((version, license)) => Ok(Timescale::Yes {
+                version,
+                license: license.unwrap_or_else(|| "unknown".to_owned()),
+            }),
+            None if self.timescale == config::Timescale::Require => {
+                Err(DatabaseError::NoTimescale {
+                    url: self.url.clone(),
+                })
+            }
+            None => Ok(Timescale::No),
+        }
+    }
+
+    /// Version of the server, as it names itself.
+    /// # Errors
+    /// [`DatabaseError::Unreachable`].
+    pub async fn server_version(&self, on: &mut PgConnection) -> Result<String, DatabaseError> {
+        sqlx::query_scalar("SELECT current_setting('server_version')")
+            .fetch_one(on)
+            .await
+            .map_err(|source| self.unreachable(source))
+    }
+
+    /// Does it answer? `None` when every connection is busy, which says nothing against it.
+    pub async fn answers(&self) -> Option<bool> {
+        let asking = async {
+            let mut connection = self.pool.acquire().await?;
+            sqlx::query("SELECT 1").execute(&mut *connection).await
+        };
+        match timeout(Duration::from_secs(2), asking).await {
+            Ok(answer) => Some(answer.is_ok()),
+            Err(_) => None,
+        }
+    }
+
+    /// Were ordinary tables asked for although the extension may be there?
+    pub(crate) fn timescale_off(&self) -> bool {
+        self.timescale == config::Timescale::Off
+    }
+
+    pub(crate) fn unreachable(&self, source: sqlx::Error) -> DatabaseError {
+        DatabaseError::Unreachable {
+            url: self.url.clone(),
+            source,
+        }
+    }
+
+    pub(crate) fn migrate(&self, source: sqlx::migrate::MigrateError) -> DatabaseError {
+        DatabaseError::Migrate {
+            url: self.url.clone(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The database: the only place that knows tables and SQL.
+//!
+//! Invariant: rows, dead letters and settled ranges of a batch become visible in one COMMIT, and
+//! only that COMMIT makes a [`Committed`]. Whoever wants to acknowledge must hold one.
+
+pub mod database;
+pub mod edges;
+pub mod errors;
+mod insert;
+pub mod migrate;
+mod plan;
+mod writer;
+
+pub use database::{Database, DatabaseError, Timescale};
+pub use errors::{Next, StoreError};
+pub use writer::{Committed, Tally, Writer};

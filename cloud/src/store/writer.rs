@@ -1,0 +1,341 @@
+//! From a batch to a receipt: one transaction, or several when the database refuses one record.
+//!
+//! Why [`Committed`] cannot be made elsewhere: an acknowledgement or a floor that runs ahead of
+//! COMMIT lets the gateway forget what nobody has. Its fields are private to this file:
+//!
+//! ```compile_fail
+//! let forged = cloud::store::Committed { entries: Vec::new() };
+//! ```
+//!
+//! Invariant: a [`Committed`] names a stream item only when everything in it is in the database.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use contract::{Device, GatewayId, SettledRanges, SpoolId};
+use sqlx::{Acquire, postgres::PgConnection};
+use tokio::time::timeout;
+
+use super::database::Database;
+use super::errors::{Next, StoreError};
+use super::insert;
+pub use super::plan::Tally;
+use super::plan::{self, Run};
+use crate::batch::{Batch, DeadLetter, Split, StreamId, Unit, split};
+
+/// A transaction that takes longer has lost its server: far above the slowest batch measured, and
+/// without it a dead connection would hang until the kernel gives up after a quarter of an hour.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The receipt of a COMMIT.
+#[derive(Debug)]
+pub struct Committed {
+    entries: Vec<StreamId>,
+    settled: HashMap<SpoolId, (GatewayId, SettledRanges)>,
+    tally: Tally,
+    messages: u64,
+    dead_letters: u64,
+}
+
+impl Committed {
+    /// Stream items that may be acknowledged.
+    #[must_use]
+    pub fn entries(&self) -> &[StreamId] {
+        &self.entries
+    }
+
+    /// What is settled of the spools in the batch.
+    #[must_use]
+    pub fn settled(&self) -> &HashMap<SpoolId, (GatewayId, SettledRanges)> {
+        &self.settled
+    }
+
+    /// What became of the AVL records.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Messages of Codec 12 to 15 written.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Dead letters written.
+    #[must_use]
+    pub fn dead_letters(&self) -> u64 {
+        self.dead_letters
+    }
+}
+
+/// What one transaction did.
+#[derive(Default)]
+struct Part {
+    owners: HashMap<SpoolId, GatewayId>,
+    devices: insert::Devices,
+    settled: HashMap<SpoolId, SettledRanges>,
+    lows: Vec<(SpoolId, GatewayId, u64)>,
+    tally: Tally,
+    messages: u64,
+    dead_letters: u64,
+}
+
+/// Does a transaction stay?
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Commit,
+    /// Only asking whether the database would take it.
+    Rollback,
+}
+
+/// Writes batches, one after the other.
+#[derive(Debug)]
+pub struct Writer {
+    database: Database,
+    keep_frames: bool,
+    // Only what was committed is remembered.
+    devices: HashMap<Device, i32>,
+    owners: HashMap<SpoolId, GatewayId>,
+    lows: HashMap<SpoolId, u64>,
+}
+
+impl Writer {
+    /// `keep_frames`: also write raw envelopes.
+    #[must_use]
+    pub fn new(database: Database, keep_frames: bool) -> Self {
+        Self {
+            database,
+            keep_frames,
+            devices: HashMap::new(),
+            owners: HashMap::new(),
+            lows: HashMap::new(),
+        }
+    }
+
+    /// Puts a batch into the database.
+    ///
+    /// # Errors
+    /// [`StoreError`], whose [`next`](StoreError::next) says what to do. Writing the same batch
+    /// again is always right: what was committed before the error is skipped then.
+    pub async fn write(&mut self, batch: &Batch) -> Result<Committed, StoreError> {
+        let mut committed = Committed {
+            entries: batch.entries.clone(),
+            settled: HashMap::new(),
+            tally: Tally::default(),
+            messages: 0,
+            dead_letters: 0,
+        };
+        let mut todo: Vec<Cow<'_, [Unit]>> = vec![Cow::Borrowed(&batch.units)];
+        while let Some(units) = todo.pop() {
+            let refusal = match self.attempt(&units, &batch.lows, End::Commit).await {
+                Ok(part) => {
+                    self.remember(part, &mut committed);
+                    continue;
+                }
+                Err(error) if error.next() == Next::Split => error,
+                Err(error) => return Err(error),
+            };
+            match split(units.into_owned()) {
+                Split::Halves(left, right) => {
+                    todo.push(Cow::Owned(right));
+                    todo.push(Cow::Owned(left));
+                }
+                Split::One(unit) => {
+                    let part = self.isolate(&unit, refusal, &batch.lows).await?;
+                    self.remember(part, &mut committed);
+                }
+                Split::Nothing => return Err(stuck(refusal)),
+            }
+        }
+        Ok(committed)
+    }
+
+    /// Puts aside the records of `unit` that the database refuses; all of it, if it is none of them.
+    async fn isolate(
+        &self,
+        unit: &Unit,
+        refusal: StoreError,
+        lows: &HashMap<SpoolId, (GatewayId, u64)>,
+    ) -> Result<Part, StoreError> {
+        let mut rest = unit.clone();
+        rest.records.clear();
+        for record in &unit.records {
+            let alone = Unit {
+                place: None,
+                records: vec![record.clone()],
+                messages: Vec::new(),
+                dead_letters: Vec::new(),
+                ..unit.clone()
+            };
+            match self.attempt(&[alone], lows, End::Rollback).await {
+                Ok(_) => rest.records.push(record.clone()),
+                Err(error) if error.next() == Next::Split => {
+                    rest.dead += 1;
+                    rest.dead_letters.push(refused(unit, record, &error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match self.attempt(&[rest], lows, End::Commit).await {
+            Err(error) if error.next() == Next::Split => {}
+            done => return done,
+        }
+        let sqlstate = refusal.sqlstate().map(str::to_owned);
+        let dead = plan::dead(unit, "database", told(&refusal), sqlstate);
+        match self.attempt(&[dead], lows, End::Commit).await {
+            Err(error) if error.next() == Next::Split => Err(stuck(error)),
+            done => done,
+        }
+    }
+
+    async fn attempt(
+        &self,
+        units: &[Unit],
+        lows: &HashMap<SpoolId, (GatewayId, u64)>,
+        end: End,
+    ) -> Result<Part, StoreError> {
+        let doing = "opening a transaction";
+        let pool = self.database.pool();
+        let mut connection = match pool.acquire().await {
+            Ok(connection) => connection,
+            // The pool hides why: ask once beside it, so that the log names the cause.
+            Err(sqlx::Error::PoolTimedOut) => {
+                let why = match self.database.connect().await {
+                    Err(super::DatabaseError::Unreachable { source, .. }) => source,
+                    _ => sqlx::Error::PoolTimedOut,
+                };
+                return Err(StoreError::new(doing, why));
+            }
+            Err(source) => return Err(StoreError::new(doing, source)),
+        };
+        let done = timeout(
+            TRANSACTION_TIMEOUT,
+            self.transaction(&mut connection, units, lows, end),
+        );
+        match done.await {
+            Ok(done) => done,
+            Err(_) => {
+                connection.close_on_drop();
+                let silent = std::io::Error::from(std::io::ErrorKind::TimedOut);
+                Err(StoreError::new("writing a batch", sqlx::Error::Io(silent)))
+            }
+        }
+    }
+
+    async fn transaction(
+        &self,
+        connection: &mut PgConnection,
+        units: &[Unit],
+        lows: &HashMap<SpoolId, (GatewayId, u64)>,
+        end: End,
+    ) -> Result<Part, StoreError> {
+        let begun = connection.begin().await;
+        let mut on = begun.map_err(|source| StoreError::new("opening a transaction", source))?;
+        let owners = insert::owners(&mut on, units, &self.owners).await?;
+        let mut settled = insert::settled(&mut on, units).await?;
+        let jobs = plan::jobs(units, &owners, &mut settled);
+        let devices = insert::devices(&mut on, &jobs, &self.devices).await?;
+        let tallies = insert::rows(&mut on, &jobs, &devices, self.keep_frames).await?;
+        let runs = plan::runs(&jobs, &tallies);
+        insert::settle(&mut on, &runs).await?;
+        let lows = self.risen(lows);
+        insert::lows(&mut on, &lows).await?;
+        let ended = match end {
+            End::Commit => on.commit().await,
+            End::Rollback => on.rollback().await,
+        };
+        ended.map_err(|source| StoreError::new("committing", source))?;
+        Ok(Part {
+            owners,
+            devices,
+            settled,
+            lows,
+            tally: total(&runs),
+            messages: jobs.iter().map(|job| job.unit.messages.len() as u64).sum(),
+            dead_letters: jobs
+                .iter()
+                .map(|job| job.unit.dead_letters.len() as u64)
+                .sum(),
+        })
+    }
+
+    /// Low edges above those that are known to be in the database.
+    fn risen(&self, lows: &HashMap<SpoolId, (GatewayId, u64)>) -> Vec<(SpoolId, GatewayId, u64)> {
+        let mut risen: Vec<_> = lows
+            .iter()
+            .filter(|(spool, (_, low))| self.lows.get(spool).is_none_or(|known| known < low))
+            .map(|(spool, (gateway, low))| (*spool, gateway.clone(), *low))
+            .collect();
+        risen.sort_by_key(|low| low.0);
+        risen
+    }
+
+    fn remember(&mut self, part: Part, committed: &mut Committed) {
+        for (spool, ranges) in part.settled {
+            if let Some(owner) = part.owners.get(&spool) {
+                let known = committed.settled.entry(spool);
+                let known = known.or_insert_with(|| (owner.clone(), SettledRanges::new()));
+                known.1.merge(&ranges);
+            }
+        }
+        for (spool, gateway, low) in part.lows {
+            // Below the low edge nothing is left to wait for: the floor may pass it.
+            if part.owners.get(&spool) == Some(&gateway) {
+                let known = committed.settled.entry(spool);
+                let known = known.or_insert_with(|| (gateway, SettledRanges::new()));
+                known.1.insert(1, low - 1);
+                self.lows.insert(spool, low);
+            }
+        }
+        self.owners.extend(part.owners);
+        self.devices.extend(part.devices);
+        committed.tally += part.tally;
+        committed.messages += part.messages;
+        committed.dead_letters += part.dead_letters;
+    }
+}
+
+fn total(runs: &[Run]) -> Tally {
+    let mut total = Tally::default();
+    for run in runs {
+        total += run.tally;
+    }
+    total
+}
+
+fn refused(unit: &Unit, record: &crate::batch::Record, error: &StoreError) -> DeadLetter {
+    let frame = unit.frame.as_ref();
+    let (offset, length) = record.bytes_at;
+    let bytes = frame.and_then(|frame| frame.data.get(offset..offset + length));
+    DeadLetter {
+        record_index: Some(record.index),
+        entry: None,
+        device: frame.map(|frame| frame.device.clone()),
+        received_at_ms: frame.map(|frame| frame.received_at_ms),
+        error_class: "database",
+        reason: told(error),
+        offset: None,
+        sqlstate: error.sqlstate().map(str::to_owned),
+        records: 1,
+        bytes: bytes.unwrap_or_default().to_vec(),
+    }
+}
+
+/// The error and what PostgreSQL said.
+fn told(error: &StoreError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+fn stuck(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Refused {
+            sqlstate, source, ..
+        } => StoreError::Stuck { sqlstate, source },
+        other => other,
+    }
+}

@@ -1,0 +1,206 @@
+//! Reads the stream as one consumer of the group, for ever.
+//!
+//! Why own pending items first: whatever broke, the items we were handed and did not acknowledge
+//! are ours to finish; a reply may have been lost on its way to us.
+//!
+//! Invariants: the group begins at `0`, never `$`; after every error the pending items are read
+//! again before new ones; stopping waits for the running read, so nothing is handed to nobody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Value, cmd};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::intake::{Delivery, Intake};
+use super::link::{Redis, RedisFailure};
+use super::reply;
+use crate::backoff::Backoff;
+use crate::config::StreamConfig;
+use crate::metrics::Metrics;
+
+/// How long one read waits for something new; also how long stopping may take.
+const BLOCK: Duration = Duration::from_millis(1_000);
+
+/// Items per read. Measured: more than 100 gains nothing.
+const READ_COUNT: usize = 100;
+
+/// What the reader needs.
+#[derive(Debug)]
+pub struct Consumer {
+    /// How to connect.
+    pub redis: Arc<Redis>,
+    /// What to read.
+    pub config: StreamConfig,
+    /// Where items go.
+    pub intake: Intake,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Rung when Redis lost data: floor and contract must be published again.
+    pub lost: Arc<Notify>,
+}
+
+/// Why one round of reading ended.
+enum Ended {
+    Stopped,
+    Failed(RedisFailure),
+}
+
+impl Consumer {
+    /// Reads until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut backoff = Backoff::default();
+        let mut group_was_there = false;
+        loop {
+            let failure = match self.round(&stop, &mut backoff, &mut group_was_there).await {
+                Ended::Stopped => return,
+                Ended::Failed(failure) => failure,
+            };
+            self.metrics.error();
+            if failure.code() == Some("NOGROUP") && group_was_there {
+                group_was_there = false;
+                self.metrics.group_lost.add(1);
+                self.lost.notify_one();
+                warn!(
+                    stream = self.config.name,
+                    group = self.config.group,
+                    "Redis lost the consumer group, and data with it; created again from the start, gateways send again what is not stored"
+                );
+                continue;
+            }
+            self.metrics
+                .redis(matches!(failure, RedisFailure::Refused { .. }));
+            let pause = backoff.pause();
+            warn!(
+                error = chained(&failure),
+                retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                "cannot read the stream"
+            );
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn round(
+        &self,
+        stop: &CancellationToken,
+        backoff: &mut Backoff,
+        group_was_there: &mut bool,
+    ) -> Ended {
+        let connecting = self.redis.connect(BLOCK);
+        let connection = tokio::select! {
+            () = stop.cancelled() => return Ended::Stopped,
+            connection = connecting => connection,
+        };
+        let mut connection = match connection {
+            Ok(connection) => connection,
+            Err(failure) => return Ended::Failed(failure),
+        };
+        // When Redis is full this is refused although the group is there: try to read all the same.
+        if let Err(failure) = self.create_group(&mut connection).await {
+            warn!(
+                error = chained(&failure),
+                "cannot create the consumer group"
+            );
+        }
+        let mut after = Some("0".to_owned());
+        while !stop.is_cancelled() {
+            let command = self.read_command(after.as_deref());
+            let answer: Value = match command.query_async(&mut connection).await {
+                Ok(answer) => answer,
+                Err(source) => return Ended::Failed(self.redis.failure("XREADGROUP", source)),
+            };
+            backoff.reset();
+            *group_was_there = true;
+            self.metrics.redis(true);
+            let items = reply::read_group(&answer);
+            if let Some(place) = &mut after {
+                match items.last() {
+                    Some((id, _)) => *place = id.to_string(),
+                    None => after = None,
+                }
+            }
+            for (id, fields) in items {
+                let Some(fields) = fields else {
+                    self.metrics.deleted_unread.add(1);
+                    warn!(%id, "a pending item was deleted by somebody before it was stored");
+                    let mut ack = cmd("XACK");
+                    ack.arg(&self.config.name)
+                        .arg(&self.config.group)
+                        .arg(id.to_string());
+                    if let Err(source) = ack.exec_async(&mut connection).await {
+                        return Ended::Failed(self.redis.failure("XACK", source));
+                    }
+                    continue;
+                };
+                let bringing = self.intake.bring(Delivery { id, fields });
+                let taken = tokio::select! {
+                    () = stop.cancelled() => return Ended::Stopped,
+                    taken = bringing => taken,
+                };
+                if !taken {
+                    return Ended::Stopped;
+                }
+            }
+        }
+        Ended::Stopped
+    }
+
+    async fn create_group(&self, on: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
+        let mut create = cmd("XGROUP");
+        create
+            .arg("CREATE")
+            .arg(&self.config.name)
+            .arg(&self.config.group)
+            .arg("0")
+            .arg("MKSTREAM");
+        match create.exec_async(on).await {
+            Ok(()) => {
+                info!(
+                    stream = self.config.name,
+                    group = self.config.group,
+                    "created the consumer group"
+                );
+                Ok(())
+            }
+            Err(error) if error.code() == Some("BUSYGROUP") => Ok(()),
+            Err(source) => Err(self.redis.failure("XGROUP CREATE", source)),
+        }
+    }
+
+    /// `after`: own pending items after this one; `None`: new ones.
+    fn read_command(&self, after: Option<&str>) -> Cmd {
+        let mut read = cmd("XREADGROUP");
+        read.arg("GROUP")
+            .arg(&self.config.group)
+            .arg(&self.config.consumer);
+        read.arg("COUNT").arg(READ_COUNT);
+        if after.is_none() {
+            read.arg("BLOCK").arg(BLOCK.as_millis() as u64);
+        }
+        read.arg("STREAMS")
+            .arg(&self.config.name)
+            .arg(after.unwrap_or(">"));
+        read
+    }
+}
+
+/// An error with everything below it, for a log field.
+pub(crate) fn chained(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        below = cause.source();
+    }
+    text
+}

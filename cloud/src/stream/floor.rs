@@ -1,0 +1,157 @@
+//! Tells the gateways what is in the database, and which entries we read.
+//!
+//! Why again and again: Redis may be emptied at any time, and a gateway that sees no floor keeps
+//! everything. Why from the database: another processor's commits count as much as ours.
+//!
+//! Invariant: only what was committed is ever published: from a [`Committed`] or from the tables.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use contract::{GatewayId, SettledRanges, SpoolId, command, keys, version};
+use redis::cmd;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::consumer::chained;
+use super::link::{Link, RedisFailure};
+use crate::metrics::Metrics;
+use crate::store::Committed;
+
+/// What is settled of every spool of every gateway.
+pub type Floors = HashMap<GatewayId, HashMap<SpoolId, SettledRanges>>;
+
+/// Where commits are written down for publication.
+#[derive(Debug, Default)]
+pub struct Board {
+    known: Mutex<(Floors, BTreeSet<(GatewayId, SpoolId)>)>,
+    changed: Notify,
+}
+
+impl Board {
+    /// A batch was committed.
+    pub fn commit(&self, committed: &Committed) {
+        for (spool, (gateway, ranges)) in committed.settled() {
+            self.learn(gateway, *spool, ranges, true);
+        }
+        self.changed.notify_one();
+    }
+
+    /// This stands in the tables.
+    fn load(&self, floors: &Floors) {
+        for (gateway, spools) in floors {
+            for (spool, ranges) in spools {
+                self.learn(gateway, *spool, ranges, false);
+            }
+        }
+    }
+
+    fn learn(&self, gateway: &GatewayId, spool: SpoolId, ranges: &SettledRanges, fresh: bool) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let spools = known.0.entry(gateway.clone()).or_default();
+        spools.entry(spool).or_default().merge(ranges);
+        if fresh {
+            known.1.insert((gateway.clone(), spool));
+        }
+    }
+
+    /// Fields to write for each gateway: all, or those that changed since the last call.
+    fn take(&self, all: bool) -> Vec<(GatewayId, Vec<(String, String)>)> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = std::mem::take(&mut known.1);
+        let mut fields: Vec<(GatewayId, Vec<(String, String)>)> = Vec::new();
+        for (gateway, spools) in &known.0 {
+            let mut spools: Vec<(String, String)> = spools
+                .iter()
+                .filter(|(spool, _)| all || changed.contains(&(gateway.clone(), **spool)))
+                .map(|(spool, ranges)| (spool.to_string(), ranges.to_string()))
+                .collect();
+            spools.sort();
+            if !spools.is_empty() {
+                fields.push((gateway.clone(), spools));
+            }
+        }
+        fields
+    }
+}
+
+/// Reads what the tables say, however the caller does it.
+pub trait Tables: Send + Sync + 'static {
+    /// Everything that is settled; `None` when the tables cannot be read now.
+    fn floors(&self) -> impl Future<Output = Option<Floors>> + Send;
+}
+
+/// Publishes until `stop`: changes at once, everything every 30 s and whenever `lost` rings.
+pub async fn run(
+    link: Link,
+    board: Arc<Board>,
+    tables: impl Tables,
+    metrics: Arc<Metrics>,
+    lost: Arc<Notify>,
+    stop: CancellationToken,
+) {
+    let mut again = tokio::time::interval(Duration::from_secs(keys::REPUBLISH_INTERVAL_S));
+    let mut loaded = false;
+    let mut missed = false;
+    loop {
+        let mut all = true;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = again.tick() => {}
+            () = lost.notified() => {}
+            () = board.changed.notified() => all = missed,
+            // Until the tables were read once, a floor would seem lower than it is.
+            () = tokio::time::sleep(Duration::from_secs(1)), if !loaded || missed => {}
+        }
+        if all {
+            match tables.floors().await {
+                Some(floors) => {
+                    board.load(&floors);
+                    loaded = true;
+                }
+                None => debug!("cannot read settled ranges now"),
+            }
+        }
+        if !loaded {
+            continue;
+        }
+        missed = false;
+        if let Err(failure) = publish(&link, board.take(all), all).await {
+            missed = true;
+            metrics.error();
+            warn!(
+                error = chained(&failure),
+                "cannot publish the floor; gateways keep their data meanwhile"
+            );
+        }
+    }
+}
+
+async fn publish(
+    link: &Link,
+    floors: Vec<(GatewayId, Vec<(String, String)>)>,
+    all: bool,
+) -> Result<(), RedisFailure> {
+    if all {
+        let mut contract = cmd("HSET");
+        contract.arg(keys::CONTRACT);
+        contract
+            .arg(version::FIELD_READS)
+            .arg(version::VersionsRead::ours().to_string());
+        contract
+            .arg(version::FIELD_WRITES)
+            .arg(command::ORDER_VERSION);
+        link.ask::<()>("HSET contract", &contract).await?;
+    }
+    for (gateway, spools) in floors {
+        let mut floor = cmd("HSET");
+        floor.arg(keys::floor(&gateway));
+        for (spool, ranges) in spools {
+            floor.arg(spool).arg(ranges);
+        }
+        link.ask::<()>("HSET floor", &floor).await?;
+    }
+    Ok(())
+}

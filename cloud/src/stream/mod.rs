@@ -1,0 +1,17 @@
+//! Redis: delivery, claims, trimming and floors. Knows no SQL and no meaning.
+//!
+//! Invariants: an item is acknowledged only with a [`crate::store::Committed`] in hand; every
+//! blocking reader has a connection of its own, whose response timeout is longer than its block
+//! (the client's default of half a second loses items into the pending list unseen).
+
+pub mod claimer;
+pub mod consumer;
+pub mod floor;
+pub mod intake;
+pub mod link;
+pub mod reply;
+pub mod trimmer;
+
+pub use intake::{Delivery, Intake};
+pub use link::{Link, Redis, RedisFailure};
+pub use reply::GroupState;

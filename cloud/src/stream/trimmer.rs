@@ -1,0 +1,123 @@
+//! Removes from the stream what every group has finished with.
+//!
+//! Why by id and behind all groups: a blind limit on length removes what nobody has read
+//! (reproduced). Why last-delivered is read before pending: between the two calls items may be
+//! delivered; read the other way round, they would look finished.
+//!
+//! Invariant: the cut lies at or below everything that any group has not acknowledged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Value, cmd};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::consumer::chained;
+use super::link::{Link, RedisFailure};
+use super::reply::{self, GroupState};
+use crate::batch::StreamId;
+use crate::config::StreamConfig;
+use crate::metrics::Metrics;
+
+/// How often to cut, when something was committed since.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Cuts until `stop`.
+pub async fn run(link: Link, config: StreamConfig, metrics: Arc<Metrics>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        let trimming = trim(&link, &config);
+        let trimmed = tokio::select! {
+            () = stop.cancelled() => return,
+            trimmed = trimming => trimmed,
+        };
+        match trimmed {
+            Ok(count) => metrics.trimmed.add(count),
+            Err(failure) => {
+                metrics.error();
+                debug!(error = chained(&failure), "cannot trim the stream");
+            }
+        }
+    }
+}
+
+/// Every group of the stream; none when the stream is gone.
+/// # Errors
+/// [`RedisFailure`].
+pub async fn groups(link: &Link, stream: &str) -> Result<Vec<GroupState>, RedisFailure> {
+    let mut info = cmd("XINFO");
+    info.arg("GROUPS").arg(stream);
+    match link.ask::<Value>("XINFO GROUPS", &info).await {
+        Ok(answer) => Ok(reply::groups(&answer)),
+        Err(failure) if no_such_key(&failure) => Ok(Vec::new()),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn no_such_key(failure: &RedisFailure) -> bool {
+    matches!(failure, RedisFailure::Refused { source, .. } if source.to_string().contains("no such key"))
+}
+
+async fn trim(link: &Link, config: &StreamConfig) -> Result<u64, RedisFailure> {
+    let groups = groups(link, &config.name).await?;
+    let mut standing = Vec::with_capacity(groups.len());
+    for group in groups {
+        let mut pending = cmd("XPENDING");
+        pending.arg(&config.name).arg(&group.name);
+        let answer: Value = link.ask("XPENDING", &pending).await?;
+        standing.push((group.last_delivered, reply::oldest_pending(&answer)));
+    }
+    let (seconds, micros): (u64, u64) = link.ask("TIME", &cmd("TIME")).await?;
+    let now_ms = seconds * 1_000 + micros / 1_000;
+    let keep_ms = u64::try_from(config.keep.as_millis()).unwrap_or(u64::MAX);
+    let Some(cut) = cut(&standing, now_ms.saturating_sub(keep_ms)) else {
+        return Ok(0);
+    };
+    let mut trim = cmd("XTRIM");
+    trim.arg(&config.name)
+        .arg("MINID")
+        .arg("~")
+        .arg(cut.to_string());
+    link.ask("XTRIM", &trim).await
+}
+
+/// The first id to keep. `standing`: for each group last delivered and oldest pending.
+fn cut(standing: &[(StreamId, Option<StreamId>)], keep_from_ms: u64) -> Option<StreamId> {
+    let finished = standing
+        .iter()
+        .map(|(delivered, pending)| pending.map_or(*delivered, |pending| pending.min(*delivered)))
+        .min()?;
+    Some(finished.min(StreamId::at_ms(keep_from_ms)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn id(text: &str) -> StreamId {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn cuts_at_the_slowest_of_all_groups() {
+        let fast = (id("90-0"), None);
+        let holding = (id("90-0"), Some(id("40-2")));
+        let behind = (id("30-0"), None);
+        assert_eq!(cut(&[fast], 1_000), Some(id("90-0")));
+        assert_eq!(cut(&[fast, holding], 1_000), Some(id("40-2")));
+        assert_eq!(cut(&[fast, holding, behind], 1_000), Some(id("30-0")));
+        assert_eq!(cut(&[fast], 20), Some(id("20-0")));
+        // No group: nobody has finished with anything.
+        assert_eq!(cut(&[], 1_000), None);
+        // Delivered between the two questions: pending is above what we call delivered.
+        assert_eq!(
+            cut(&[(id("10-0"), Some(id("11-0")))], 1_000),
+            Some(id("10-0"))
+        );
+    }
+}
