@@ -2,4 +2,5 @@
 
 pub mod fleet;
 pub mod ledger;
+pub mod processes;
 pub mod servers;
