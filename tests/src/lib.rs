@@ -1,3 +1,6 @@
 //! Real servers, simulated trackers and the oracle that compares sent, ACKed and stored.
 
+pub mod fleet;
+pub mod ledger;
+pub mod processes;
 pub mod servers;

@@ -1,0 +1,188 @@
+//! The whole road, from a listening port to tables: Redis, PostgreSQL, gateway and cloud.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use super::program::{Cloud, Gateway, program_path};
+use super::service::Setting;
+use crate::fleet::{FleetConfig, Truth};
+use crate::ledger::{self, Ledger};
+use crate::servers::{GATEWAY, Postgres, Redis, RedisOptions};
+
+/// Between two looks at the tables while waiting for the last rows.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What may be different from one road to the next.
+#[derive(Debug, Clone)]
+pub struct RoadOptions {
+    /// The gateway's id, also its user in Redis.
+    pub gateway_id: String,
+    /// For `gateway.toml`, over what the road itself sets.
+    pub gateway: Vec<Setting>,
+    /// For `cloud.toml`, likewise.
+    pub cloud: Vec<Setting>,
+    /// Write to this database instead of starting a PostgreSQL.
+    pub database_url: Option<String>,
+    /// `maxmemory` of Redis; 0 for no limit.
+    pub redis_memory_bytes_max: u64,
+    /// Leave the run directory (settings, logs, spool) behind.
+    pub keep: bool,
+}
+
+impl Default for RoadOptions {
+    fn default() -> RoadOptions {
+        RoadOptions {
+            gateway_id: GATEWAY.to_owned(),
+            gateway: Vec::new(),
+            cloud: Vec::new(),
+            database_url: None,
+            redis_memory_bytes_max: 0,
+            keep: false,
+        }
+    }
+}
+
+/// Everything running. Dropping it ends everything and removes every directory.
+#[derive(Debug)]
+pub struct Road {
+    // In the order in which they go.
+    /// Listening for trackers.
+    pub gateway: Gateway,
+    /// Writing rows.
+    pub cloud: Cloud,
+    /// TLS with client certificates.
+    pub redis: Redis,
+    /// Unless the options named a database.
+    pub postgres: Option<Postgres>,
+    database_url: String,
+    dir: RunDir,
+}
+
+#[derive(Debug)]
+enum RunDir {
+    Passing(TempDir),
+    Kept(PathBuf),
+}
+
+impl RunDir {
+    fn new(keep: bool) -> Result<RunDir> {
+        let dir = tempfile::Builder::new().prefix("milepost-run-").tempdir()?;
+        Ok(if keep {
+            RunDir::Kept(dir.keep())
+        } else {
+            RunDir::Passing(dir)
+        })
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            RunDir::Passing(dir) => dir.path(),
+            RunDir::Kept(path) => path,
+        }
+    }
+
+    fn doomed(&self) -> Option<&Path> {
+        match self {
+            RunDir::Passing(dir) => Some(dir.path()),
+            RunDir::Kept(_) => None,
+        }
+    }
+}
+
+impl Road {
+    /// Starts the servers, creates the tables, starts cloud and gateway; returns when all of
+    /// them answer.
+    ///
+    /// # Errors
+    /// When a server or a binary is missing (the message says what to do) or does not come up
+    /// (the message has the end of its log).
+    pub async fn start(options: RoadOptions) -> Result<Road> {
+        // Before anything slow: the commonest mistake is a binary that was not built.
+        program_path("gateway")?;
+        program_path("cloud")?;
+        let dir = RunDir::new(options.keep)?;
+        let redis_options = RedisOptions {
+            gateways: vec![options.gateway_id.clone()],
+            memory_bytes_max: options.redis_memory_bytes_max,
+        };
+        let redis = Redis::start(redis_options).await?;
+        let (postgres, database_url) = match &options.database_url {
+            Some(url) => (None, url.clone()),
+            None => {
+                let postgres = Postgres::start().await?;
+                let url = postgres.create_database().await?;
+                (Some(postgres), url)
+            }
+        };
+        let (path, doomed) = (dir.path(), dir.doomed());
+        let cloud = Cloud::start(path, doomed, &redis, &database_url, &options.cloud);
+        let cloud = cloud.await.context("start cloud")?;
+        let gateway = Gateway::start(path, doomed, &options.gateway_id, &redis, &options.gateway);
+        let gateway = gateway.await.context("start gateway")?;
+        Ok(Road {
+            gateway,
+            cloud,
+            redis,
+            postgres,
+            database_url,
+            dir,
+        })
+    }
+
+    /// The database the rows are in.
+    #[must_use]
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    /// Settings, logs and the spool.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A fleet that drives to this gateway, otherwise as [`FleetConfig::new`].
+    #[must_use]
+    pub fn fleet_config(&self) -> FleetConfig {
+        FleetConfig::new(self.gateway.tcp_addr().to_string())
+    }
+
+    /// The ledger as soon as nothing ACKed is missing, or as it stands after `patience`.
+    /// `progress` hears how many records are still missing.
+    ///
+    /// # Errors
+    /// When the last look at the tables failed.
+    pub async fn settled_ledger(
+        &self,
+        truth: &Truth,
+        patience: Duration,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Ledger> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let looked = ledger::compare(truth, &self.database_url).await;
+            let over = Instant::now() > deadline;
+            match looked {
+                Ok(ledger) if ledger.lost_count == 0 || over => return Ok(ledger),
+                Ok(ledger) => progress(ledger.lost_count),
+                Err(error) if over => return Err(error),
+                // The database may be the one that is just coming back.
+                Err(_) => {}
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Stops the gateway, then the cloud, politely. The servers go when the road is dropped.
+    ///
+    /// # Errors
+    /// When one of them cannot be signalled.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.gateway.terminate().await?;
+        self.cloud.terminate().await?;
+        Ok(())
+    }
+}
