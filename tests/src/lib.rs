@@ -4,3 +4,4 @@ pub mod fleet;
 pub mod ledger;
 pub mod processes;
 pub mod servers;
+pub mod tables;

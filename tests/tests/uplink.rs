@@ -5,7 +5,6 @@
 //! decides what counts as stored.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,11 +16,11 @@ use gateway::uplink::{RedisConfig, Uplink, UplinkConfig};
 use redis::AsyncCommands as _;
 use redis::streams::StreamRangeReply;
 use tests::servers::{Redis, RedisOptions};
+use tests::tables::{DEADLINE, eventually};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const STREAM: &str = keys::STREAM_TELTONIKA;
-const DEADLINE: Duration = Duration::from_secs(30);
 
 struct Edge {
     spool: Spool,
@@ -135,21 +134,9 @@ async fn received(redis: &Redis) -> Result<BTreeSet<u64>> {
     Ok(numbers)
 }
 
-async fn until<F: Future<Output = Result<bool>>>(
-    what: &str,
-    mut check: impl FnMut() -> F,
-) -> Result<()> {
-    let deadline = Instant::now() + DEADLINE;
-    while !check().await.unwrap_or(false) {
-        ensure!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
-
 async fn until_received(redis: &Redis, numbers: std::ops::Range<u64>) -> Result<()> {
     let wanted: BTreeSet<u64> = numbers.collect();
-    until("everything is in the stream", async || {
+    eventually("everything is in the stream", async || {
         Ok(received(redis).await? == wanted)
     })
     .await
@@ -183,7 +170,7 @@ async fn what_is_kept_arrives_and_the_floor_lets_it_go() -> Result<()> {
         "in Redis is not in the database"
     );
     settle(&redis, &edge, "1-1000").await?;
-    until("the floor is believed", async || {
+    eventually("the floor is believed", async || {
         Ok(edge.spool.usage().backlog == 500)
     })
     .await?;
@@ -203,7 +190,7 @@ async fn a_redis_that_was_emptied_is_given_everything_unsettled_again() -> Resul
     edge.append(0..300).await?;
     until_received(&redis, 0..300).await?;
     settle(&redis, &edge, "1-100").await?;
-    until("the floor is believed", async || {
+    eventually("the floor is believed", async || {
         Ok(edge.spool.usage().backlog == 200)
     })
     .await?;
@@ -239,7 +226,7 @@ async fn a_hole_behind_settled_data_is_sent_again_although_the_group_is_busy() -
         .await?;
     settle(&redis, &edge, "11-20").await?;
     let lost: BTreeSet<u64> = (0..10).collect();
-    until("the hole is filled", async || {
+    eventually("the hole is filled", async || {
         Ok(received(&redis).await?.is_superset(&lost))
     })
     .await
@@ -253,7 +240,7 @@ async fn an_outage_is_sat_out_and_nothing_is_lost() -> Result<()> {
     until_received(&redis, 0..50).await?;
     redis.stop().await?;
     edge.append(50..200).await?; // kept and acknowledged meanwhile
-    until("the outage is noticed", async || {
+    eventually("the outage is noticed", async || {
         Ok(!edge.status()["trouble"].is_null())
     })
     .await?;
@@ -262,11 +249,11 @@ async fn an_outage_is_sat_out_and_nothing_is_lost() -> Result<()> {
     redis.kill9()?;
     edge.append(200..250).await?;
     redis.restart().await?;
-    until("all is there after a kill", async || {
+    eventually("all is there after a kill", async || {
         Ok(received(&redis).await?.is_superset(&(200..250).collect()))
     })
     .await?;
-    until("trouble is over", async || {
+    eventually("trouble is over", async || {
         Ok(edge.status()["trouble"].is_null())
     })
     .await
@@ -289,7 +276,7 @@ async fn a_full_redis_only_gets_the_rest_once_it_has_room() -> Result<()> {
         .query_async(&mut admin)
         .await?;
     edge.append(5..500).await?;
-    until("the reason is told", async || {
+    eventually("the reason is told", async || {
         Ok(edge.status()["trouble"]
             .as_str()
             .is_some_and(|t| t.contains("OOM")))
@@ -316,7 +303,7 @@ async fn a_cloud_that_cannot_read_us_is_waited_for() -> Result<()> {
         .await?;
     let edge = Edge::start(&redis, |_| {})?;
     edge.append(0..10).await?;
-    until("the reason is told", async || {
+    eventually("the reason is told", async || {
         Ok(edge.status()["trouble"]
             .as_str()
             .is_some_and(|t| t.contains("2-3")))
@@ -338,7 +325,7 @@ async fn in_flight_is_bounded_and_the_floor_opens_it_again() -> Result<()> {
         config.resend_after = Duration::from_secs(600);
     })?;
     edge.append(0..3_000).await?;
-    until("the limit is reached", async || {
+    eventually("the limit is reached", async || {
         Ok(edge.status()["in_flight_bytes"].as_u64() >= Some(400))
     })
     .await?;
@@ -363,7 +350,7 @@ async fn a_stopping_gateway_hands_over_what_waits() -> Result<()> {
     let redis = redis().await?;
     let mut edge = Edge::start(&redis, |config| config.flush = Duration::from_secs(3600))?;
     edge.append(0..10).await?;
-    until("it is connected", async || {
+    eventually("it is connected", async || {
         Ok(edge.status()["connected"] == true)
     })
     .await?;
@@ -386,7 +373,7 @@ async fn a_wrong_certificate_is_told_and_nothing_is_sent() -> Result<()> {
         config.redis.key = Some(foreign.key.clone());
     })?;
     edge.append(0..3).await?;
-    until("the trouble is told", async || {
+    eventually("the trouble is told", async || {
         Ok(!edge.status()["trouble"].is_null())
     })
     .await?;

@@ -60,10 +60,7 @@ impl Tracker {
         let mut bytes = Vec::new();
         encode::login(self.imei, &mut bytes)?;
         self.send_raw(&bytes).await?;
-        let mut answer = [0];
-        let read = self.socket.read_exact(&mut answer);
-        within(self.deadline, "the answer to the login", read).await?;
-        match answer[0] {
+        match self.read_byte().await.context("the answer to the login")? {
             login::ACCEPT => Ok(true),
             login::REFUSE => Ok(false),
             other => bail!("the login was answered with {other:#04x}"),
@@ -76,6 +73,17 @@ impl Tracker {
     /// When they cannot be written in time.
     pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
         within(self.deadline, "room to send", self.socket.write_all(bytes)).await
+    }
+
+    /// Waits for one byte of an answer, whatever it is.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub async fn read_byte(&mut self) -> Result<u8> {
+        let mut answer = [0];
+        let read = self.socket.read_exact(&mut answer);
+        within(self.deadline, "an answer", read).await?;
+        Ok(answer[0])
     }
 
     /// Waits for the four bytes of an answer and reads them as a count of records.

@@ -1,0 +1,211 @@
+//! Whatever fails in mid-stream, nothing that was ACKed is lost and nothing is stored twice.
+//!
+//! A fleet drives while something is killed, stopped or emptied; the oracle then compares every
+//! record sent, ACKed and stored. Each test first waits until data flows, so that the fault really
+//! falls into the stream, and asks for data from after the fault as well.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use tests::fleet::{Fleet, FleetConfig};
+use tests::ledger::Ledger;
+use tests::processes::{Road, RoadOptions, Setting};
+use tests::tables::{Tables, eventually};
+
+/// How long the last rows may take; waiting ends as soon as they are there.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Fast enough that hundreds of records are on their way at any moment.
+fn fleet_config(road: &Road) -> Result<FleetConfig> {
+    Ok(FleetConfig {
+        devices: 20,
+        rate: "20".parse()?,
+        records_per_frame: 2,
+        ack_timeout: Duration::from_secs(5),
+        backoff: (Duration::from_millis(50), Duration::from_millis(500)),
+        ..road.fleet_config()
+    })
+}
+
+/// Outages are short here, so the gateway asks early.
+fn options() -> RoadOptions {
+    let settings: [Setting; 2] = [
+        ("uplink.resend_after", Value::from("2s")),
+        ("uplink.retry_max", Value::from("1s")),
+    ];
+    RoadOptions {
+        gateway: settings.to_vec(),
+        ..RoadOptions::default()
+    }
+}
+
+async fn acked(fleet: &Fleet, more: u64) -> Result<()> {
+    let wanted = fleet.stats().acked + more;
+    eventually("trackers are ACKed", async || {
+        Ok(fleet.stats().acked >= wanted)
+    })
+    .await
+}
+
+async fn stored(tables: &Tables, more: i64) -> Result<()> {
+    let (before,) = tables
+        .one::<(i64,)>("SELECT count(*) FROM positions")
+        .await?;
+    eventually("rows arrive", async || {
+        Ok(tables
+            .one::<(i64,)>("SELECT count(*) FROM positions")
+            .await?
+            .0
+            >= before + more)
+    })
+    .await
+}
+
+/// Stops the fleet and compares; every ACK must be a row, no row may be there twice.
+async fn judge(road: &Road, fleet: &Fleet) -> Result<Ledger> {
+    fleet.stop_producing();
+    ensure!(
+        fleet.drain(PATIENCE).await,
+        "trackers still wait for ACKs: {:?}",
+        fleet.stats()
+    );
+    let ledger = road
+        .settled_ledger(&fleet.truth(), PATIENCE, |_| {})
+        .await?;
+    ensure!(
+        ledger.is_clean(),
+        "{ledger}\ngateway: {}\ncloud: {}",
+        road.gateway.last_words(),
+        road.cloud.last_words()
+    );
+    ensure!(
+        ledger.acked > 0 && ledger.sent == ledger.acked,
+        "everything sent is ACKed in the end: {ledger}"
+    );
+    ensure!(
+        ledger.stored == ledger.acked && ledger.dead == 0,
+        "{ledger}"
+    );
+    Ok(ledger)
+}
+
+async fn start() -> Result<(Road, Fleet, Tables)> {
+    let road = Road::start(options()).await?;
+    let fleet = Fleet::start(fleet_config(&road)?).await?;
+    let tables = Tables::connect(road.database_url()).await?;
+    stored(&tables, 200).await?;
+    Ok((road, fleet, tables))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_the_gateway_loses_nothing_acked() -> Result<()> {
+    let (mut road, fleet, _) = start().await?;
+    for _ in 0..3 {
+        acked(&fleet, 150).await?;
+        road.gateway.kill9()?;
+        road.gateway.restart().await?;
+    }
+    acked(&fleet, 150).await?;
+    judge(&road, &fleet).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_the_cloud_loses_nothing_and_doubles_nothing() -> Result<()> {
+    let (mut road, fleet, tables) = start().await?;
+    for _ in 0..3 {
+        stored(&tables, 150).await?;
+        road.cloud.kill9()?;
+        acked(&fleet, 100).await?; // trackers do not notice
+        road.cloud.restart().await?;
+    }
+    stored(&tables, 150).await?;
+    judge(&road, &fleet).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_redis_is_sat_out_and_trackers_are_still_acked() -> Result<()> {
+    let (mut road, fleet, tables) = start().await?;
+    road.redis.stop().await?;
+    acked(&fleet, 500).await?;
+    ensure!(
+        road.gateway.status().await?["spool"]["backlog"].as_u64() > Some(0),
+        "the spool holds them"
+    );
+    road.redis.restart().await?;
+    stored(&tables, 500).await?;
+    judge(&road, &fleet).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_redis_loses_nothing() -> Result<()> {
+    let (road, fleet, tables) = start().await?;
+    // Unread and unacknowledged entries go down with it: the cloud stands still.
+    let mut road = road;
+    road.cloud.pause()?;
+    acked(&fleet, 300).await?;
+    eventually("they are in Redis", async || {
+        Ok(road.gateway.status().await?["uplink"]["in_flight_bytes"].as_u64() > Some(10_000))
+    })
+    .await?;
+    road.redis.flushall().await?;
+    road.cloud.resume()?;
+    stored(&tables, 300).await?;
+    road.redis.flushall().await?;
+    acked(&fleet, 300).await?;
+    judge(&road, &fleet).await?;
+    let resent = road.gateway.status().await?["uplink"]["envelopes_resent"].as_u64();
+    ensure!(resent > Some(0), "what Redis had lost was sent again");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_database_is_sat_out_and_trackers_are_still_acked() -> Result<()> {
+    let (mut road, fleet, _) = start().await?;
+    let postgres = road.postgres.as_mut().context("our own")?;
+    postgres.stop().await?;
+    acked(&fleet, 500).await?;
+    postgres.restart().await?;
+    let tables = Tables::connect(road.database_url()).await?;
+    stored(&tables, 500).await?;
+    let postgres = road.postgres.as_mut().context("our own")?;
+    postgres.kill9()?;
+    acked(&fleet, 200).await?;
+    postgres.restart().await?;
+    judge(&road, &fleet).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_polite_stop_leaves_nothing_behind_and_the_ledger_balances() -> Result<()> {
+    let (mut road, fleet, tables) = start().await?;
+    fleet.stop_producing();
+    ensure!(fleet.drain(PATIENCE).await, "trackers are done");
+    road.gateway.terminate().await?.context("it ran")?;
+    let ledger = road
+        .settled_ledger(&fleet.truth(), PATIENCE, |_| {})
+        .await?;
+    ensure!(
+        ledger.is_clean() && ledger.stored == ledger.acked,
+        "{ledger}"
+    );
+    let status = road.cloud.terminate().await?.context("it ran")?;
+    ensure!(status.success(), "cloud ended with {status}");
+    let sums: (i64, i64, i64) = tables
+        .one(
+            "SELECT sum(received)::bigint, sum(stored)::bigint, sum(duplicate)::bigint FROM ledger",
+        )
+        .await?;
+    ensure!(
+        sums.0 == sums.1 + sums.2,
+        "received = stored + duplicate: {sums:?}"
+    );
+    ensure!(
+        sums.1 == i64::try_from(ledger.stored)?,
+        "{sums:?} against {ledger}"
+    );
+    Ok(())
+}
