@@ -16,6 +16,7 @@ mod postgres;
 mod process;
 mod redis;
 mod timescale;
+mod tls_front;
 
 pub use find::{Binary, Missing, node, postgres_bin, redis_server};
 pub use pki::{Identity, Pki};
