@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Debian packages without installing them: private lists and cache, `dpkg -x` below .dev/unpacked/.
 #
 # The system's sources, keys and proxies are used as they are; what it has installed is read, so that

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What building and testing need, whether the system's is good enough, and the ways to get it.
 # Each settle_* prints the way it took and appends what others must know to .dev/env.new.
 # Sourced by ./dev; needs TOP, DEV, say.sh, apt.sh, wheels.sh.

@@ -10,6 +10,7 @@
 //! * Ready means answered: `start` and `restart` return after the server answered a real request.
 
 mod find;
+mod installation;
 mod pki;
 mod port;
 mod postgres;
