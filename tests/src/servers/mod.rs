@@ -10,12 +10,14 @@
 //! * Ready means answered: `start` and `restart` return after the server answered a real request.
 
 mod find;
+mod installation;
 mod pki;
 mod port;
 mod postgres;
 mod process;
 mod redis;
 mod timescale;
+mod tls_front;
 
 pub use find::{Binary, Missing, node, postgres_bin, redis_server};
 pub use pki::{Identity, Pki};

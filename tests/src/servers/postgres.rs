@@ -9,7 +9,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,6 +20,7 @@ use rustix::process::{Signal, getuid};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
+use super::installation::{open_to_others, readable_by_others, zoneinfo};
 use super::process::{Launch, Process, RunAs};
 use super::{Binary, LOOK_AGAIN, PORT_TRIES_MAX, Port, READY_TIMEOUT, find, secret};
 
@@ -63,7 +64,10 @@ impl Postgres {
     pub async fn start() -> Result<Self> {
         let run_as = run_as()?;
         let dir = temp_dir(run_as)?;
-        let binary = readable(find::postgres_bin()?, run_as, dir.path())?;
+        let mut binary = find::postgres_bin()?;
+        if run_as.is_some() {
+            binary = readable_by_others(binary, dir.path())?;
+        }
         let cluster = Cluster {
             binary,
             run_as,
@@ -333,106 +337,6 @@ fn temp_dir(run_as: Option<RunAs>) -> Result<TempDir> {
 fn own(path: &Path, run_as: Option<RunAs>) -> Result<()> {
     if let Some(RunAs { uid, gid }) = run_as {
         chown(path, Some(uid), Some(gid)).with_context(|| format!("chown {}", path.display()))?;
-    }
-    Ok(())
-}
-
-/// Can a user without rights reach `path`? Every directory on the way needs `x` for others.
-fn open_to_others(path: &Path) -> bool {
-    path.ancestors().all(|dir| {
-        dir.metadata()
-            .is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
-    })
-}
-
-/// The time zones that came with an unpacked PostgreSQL of Debian's layout, `<top>/usr/share/zoneinfo`.
-fn zoneinfo(binary: &Binary) -> Option<PathBuf> {
-    let usr = binary
-        .path
-        .ancestors()
-        .nth(5)
-        .filter(|_| binary.library_path.is_some())?;
-    Some(usr.join("share/zoneinfo")).filter(|path| path.is_dir())
-}
-
-/// The binary itself, or a copy of its installation where the unprivileged user can read it.
-fn readable(binary: Binary, run_as: Option<RunAs>, dir: &Path) -> Result<Binary> {
-    let libraries: Vec<PathBuf> = binary
-        .library_path
-        .iter()
-        .flat_map(|path| std::env::split_paths(path).collect::<Vec<_>>())
-        .collect();
-    let open = open_to_others(&binary.path) && libraries.iter().all(|path| open_to_others(path));
-    if run_as.is_none() || open {
-        return Ok(binary);
-    }
-    // PostgreSQL finds its files relative to the binary: <usr>/lib/postgresql/15/bin in Debian's
-    // layout, <usr>/bin elsewhere. Keep what lies below as it is.
-    let bin = binary
-        .path
-        .parent()
-        .context("a binary lies in a directory")?;
-    let debian = bin
-        .ancestors()
-        .nth(2)
-        .is_some_and(|dir| dir.ends_with("lib/postgresql"));
-    let above = if debian { 4 } else { 1 };
-    let usr = bin
-        .ancestors()
-        .nth(above)
-        .context("an installation lies in a directory")?;
-    let parts: &[&str] = if debian {
-        &["lib/postgresql", "share/postgresql", "share/zoneinfo"]
-    } else {
-        &["bin", "lib", "share"]
-    };
-    let copy = dir.join("installation");
-    for part in parts.iter().filter(|part| usr.join(part).is_dir()) {
-        link_tree(&usr.join(part), &copy.join(part))?;
-    }
-    let mut library_path = Vec::new();
-    for (index, library) in libraries.iter().enumerate() {
-        let place = copy.join(format!("libraries-{index}"));
-        link_tree(library, &place)?;
-        library_path.push(place);
-    }
-    Ok(Binary {
-        path: copy.join(binary.path.strip_prefix(usr)?),
-        library_path: binary
-            .library_path
-            .map(|_| std::env::join_paths(library_path))
-            .transpose()?,
-    })
-}
-
-/// Hard links where the file system allows, copies where not. Relative links stay links; absolute
-/// ones lead out of the tree, so what they lead to is taken instead.
-fn link_tree(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    let entries = std::fs::read_dir(from).with_context(|| format!("read {}", from.display()))?;
-    for entry in entries {
-        let entry = entry?;
-        let (mut source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            link_tree(&source, &target)?;
-            continue;
-        }
-        if kind.is_symlink() {
-            let leads_to = std::fs::read_link(&source)?;
-            if leads_to.is_relative() {
-                std::os::unix::fs::symlink(leads_to, &target)?;
-                continue;
-            }
-            match source.canonicalize() {
-                Ok(file) if file.is_file() => source = file,
-                _ => continue,
-            }
-        }
-        if std::fs::hard_link(&source, &target).is_err() {
-            std::fs::copy(&source, &target)
-                .with_context(|| format!("copy {}", source.display()))?;
-        }
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::process::{Launch, Process};
+use super::tls_front::TlsFront;
 use super::{Binary, Identity, LOOK_AGAIN, PORT_TRIES_MAX, Pki, Port, READY_TIMEOUT};
 use super::{find, install_tls_provider, secret};
 
@@ -28,6 +29,9 @@ pub const PROCESSOR: &str = "processor";
 
 /// The gateway that exists unless [`RedisOptions::gateways`] says otherwise: its id and its user.
 pub const GATEWAY: &str = "gw-test";
+
+/// Where a server built without TLS listens, in its directory.
+const SOCKET: &str = "redis.sock";
 
 /// What a test may want to be different.
 #[derive(Clone, Debug)]
@@ -52,6 +56,7 @@ impl Default for RedisOptions {
 pub struct Redis {
     // Fields drop in this order: first the process, then what it stands on.
     process: Process,
+    _front: Option<TlsFront>,
     passwords: BTreeMap<String, String>,
     clients: BTreeMap<String, Identity>,
     pki: Pki,
@@ -115,7 +120,7 @@ impl Redis {
             .prefix("milepost-redis-")
             .tempdir()?;
         let pki = Pki::new(dir.path())?;
-        pki.server("redis")?;
+        let server = pki.server("redis")?;
         let mut users = options.gateways.clone();
         users.extend([ADMIN.to_owned(), PROCESSOR.to_owned()]);
         let mut passwords = BTreeMap::new();
@@ -127,20 +132,26 @@ impl Redis {
         let acl = acl_lines(&options.gateways, &passwords).join("\n");
         write_private(&dir.path().join("users.acl"), &format!("{acl}\n"))?;
 
+        let mut own_tls = true;
         for attempt in 1.. {
             let port = Port::free()?;
-            let config = config(port.number(), options.memory_bytes_max);
+            let front = if own_tls {
+                None
+            } else {
+                let socket = dir.path().join(SOCKET);
+                Some(TlsFront::listen(port.number(), pki.ca(), &server, socket).await?)
+            };
+            let config = config(own_tls.then_some(port.number()), options.memory_bytes_max);
             write_private(&dir.path().join("redis.conf"), &config)?;
             let mut process = spawn(&binary, dir.path())?;
-            let admin = client(
-                &url(ADMIN, &passwords, &port).context("admin has a password")?,
-                pki.ca(),
-                &clients[ADMIN],
-            )?;
+            let admin = url(ADMIN, &passwords, &port).context("admin has a password")?;
+            let admin = client(&admin, pki.ca(), &clients[ADMIN])?;
             match ready(&mut process, &admin).await {
                 Ok(()) => {
+                    let _front = front;
                     return Ok(Self {
                         process,
+                        _front,
                         passwords,
                         clients,
                         pki,
@@ -149,10 +160,9 @@ impl Redis {
                         dir,
                     });
                 }
-                Err(error) if attempt >= PORT_TRIES_MAX || !port_taken(&process) => {
-                    return Err(error);
-                }
-                Err(_) => {}
+                Err(_) if own_tls && built_without_tls(&process) => own_tls = false,
+                Err(_) if attempt < PORT_TRIES_MAX && port_taken(&process) => {}
+                Err(error) => return Err(error),
             }
         }
         unreachable!("the loop above has no end but its returns")
@@ -275,12 +285,19 @@ impl Redis {
     }
 }
 
-fn config(port: u16, memory_bytes_max: u64) -> String {
+/// With its own TLS the server listens on `tls_port`; without, on [`SOCKET`] behind a [`TlsFront`].
+fn config(tls_port: Option<u16>, memory_bytes_max: u64) -> String {
+    let listen = tls_port.map_or_else(
+        || format!("unixsocket {SOCKET}\nunixsocketperm 700\n"),
+        |port| {
+            format!(
+                "bind 127.0.0.1\ntls-port {port}\ntls-cert-file redis.crt\n\
+                 tls-key-file redis.key\ntls-ca-cert-file ca.crt\ntls-auth-clients yes\n"
+            )
+        },
+    );
     format!(
-        "bind 127.0.0.1\nport 0\ntls-port {port}\n\
-         tls-cert-file redis.crt\ntls-key-file redis.key\ntls-ca-cert-file ca.crt\n\
-         tls-auth-clients yes\naclfile users.acl\n\
-         appendonly yes\nappendfsync everysec\nsave \"\"\n\
+        "port 0\n{listen}aclfile users.acl\nappendonly yes\nappendfsync everysec\nsave \"\"\n\
          maxmemory {memory_bytes_max}\nmaxmemory-policy noeviction\ndaemonize no\n"
     )
 }
@@ -319,6 +336,12 @@ async fn ready(process: &mut Process, admin: &Client) -> Result<()> {
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+}
+
+/// Redis before 7.2 does not know the option, later ones and Valkey say what they miss.
+fn built_without_tls(process: &Process) -> bool {
+    let words = process.last_words();
+    words.contains("'tls-port") || words.contains("Failed finding TLS support")
 }
 
 fn port_taken(process: &Process) -> bool {
