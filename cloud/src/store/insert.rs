@@ -265,10 +265,14 @@ fn sorted_records<'a>(jobs: &'a [Job<'_>], devices: &Devices) -> (Rows<'a>, Rows
         for record in &job.unit.records {
             // Quarantine keeps all 64 bits of an absurd time by reading them as signed.
             let key = (device, record.device_time_ms.cast_signed(), record.hash);
-            let rows = match record.quarantine {
-                None => &mut good,
-                Some(_) => &mut odd,
+            let (rows, others) = match record.quarantine {
+                None => (&mut good, &odd),
+                Some(_) => (&mut odd, &good),
             };
+            // Sent again later, a record may be judged otherwise: the first judgement stands.
+            if others.contains_key(&key) {
+                continue;
+            }
             rows.entry(key).or_insert_with(|| Row {
                 job: index,
                 received_at: time(frame.received_at_ms),

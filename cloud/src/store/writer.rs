@@ -22,7 +22,7 @@ use super::errors::{Next, StoreError};
 use super::insert;
 pub use super::plan::Tally;
 use super::plan::{self, Run};
-use crate::batch::{Batch, DeadLetter, Split, StreamId, Unit, split};
+use crate::batch::{Batch, DeadLetter, Split, StreamId, Unit};
 
 /// A transaction that takes longer has lost its server: far above the slowest batch measured, and
 /// without it a dead connection would hang until the kernel gives up after a quarter of an hour.
@@ -137,7 +137,7 @@ impl Writer {
                 Err(error) if error.next() == Next::Split => error,
                 Err(error) => return Err(error),
             };
-            match split(units.into_owned()) {
+            match Split::of(units.into_owned()) {
                 Split::Halves(left, right) => {
                     todo.push(Cow::Owned(right));
                     todo.push(Cow::Owned(left));
