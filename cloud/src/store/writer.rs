@@ -4,7 +4,9 @@
 //! COMMIT lets the gateway forget what nobody has. Its fields are private to this file:
 //!
 //! ```compile_fail
-//! let forged = cloud::store::Committed { entries: Vec::new() };
+//! fn forge(receipt: cloud::store::Committed) -> cloud::store::Committed {
+//!     cloud::store::Committed { entries: Vec::new(), ..receipt }
+//! }
 //! ```
 //!
 //! Invariant: a [`Committed`] names a stream item only when everything in it is in the database.
