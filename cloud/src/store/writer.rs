@@ -20,10 +20,12 @@ use sqlx::{Acquire, postgres::PgConnection};
 use tokio::time::timeout;
 
 use super::database::Database;
+use super::devices::{self, Devices};
 use super::errors::{Next, StoreError};
 use super::insert;
 pub use super::plan::Tally;
 use super::plan::{self, Run};
+use super::settle;
 use crate::batch::{Batch, DeadLetter, Split, StreamId, Unit};
 
 /// A transaction that takes longer has lost its server: far above the slowest batch measured, and
@@ -76,7 +78,7 @@ impl Committed {
 #[derive(Default)]
 struct Part {
     owners: HashMap<SpoolId, GatewayId>,
-    devices: insert::Devices,
+    devices: Devices,
     settled: HashMap<SpoolId, SettledRanges>,
     lows: Vec<(SpoolId, GatewayId, u64)>,
     tally: Tally,
@@ -235,15 +237,15 @@ impl Writer {
     ) -> Result<Part, StoreError> {
         let begun = connection.begin().await;
         let mut on = begun.map_err(|source| StoreError::new("opening a transaction", source))?;
-        let owners = insert::owners(&mut on, units, &self.owners).await?;
-        let mut settled = insert::settled(&mut on, units).await?;
+        let owners = settle::owners(&mut on, units, &self.owners).await?;
+        let mut settled = settle::settled(&mut on, units).await?;
         let jobs = plan::jobs(units, &owners, &mut settled);
-        let devices = insert::devices(&mut on, &jobs, &self.devices).await?;
+        let devices = devices::devices(&mut on, &jobs, &self.devices).await?;
         let tallies = insert::rows(&mut on, &jobs, &devices, self.keep_frames).await?;
         let runs = plan::runs(&jobs, &tallies);
-        insert::settle(&mut on, &runs).await?;
+        settle::settle(&mut on, &runs).await?;
         let lows = self.risen(lows);
-        insert::lows(&mut on, &lows).await?;
+        settle::lows(&mut on, &lows).await?;
         let ended = match end {
             End::Commit => on.commit().await,
             End::Rollback => on.rollback().await,
