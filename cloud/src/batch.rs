@@ -249,15 +249,17 @@ pub enum Split {
     Nothing,
 }
 
-/// Splits what the database refused as data.
-#[must_use]
-pub fn split(mut units: Vec<Unit>) -> Split {
-    match units.len() {
-        0 => Split::Nothing,
-        1 => Split::One(Box::new(units.remove(0))),
-        many => {
-            let right = units.split_off(many / 2);
-            Split::Halves(units, right)
+impl Split {
+    /// Splits what the database refused as data.
+    #[must_use]
+    pub fn of(mut units: Vec<Unit>) -> Self {
+        match units.len() {
+            0 => Self::Nothing,
+            1 => Self::One(Box::new(units.remove(0))),
+            many => {
+                let right = units.split_off(many / 2);
+                Self::Halves(units, right)
+            }
         }
     }
 }
@@ -306,7 +308,7 @@ mod tests {
                 good.extend(units.iter().map(|unit| unit.received));
                 return;
             }
-            match split(units) {
+            match Split::of(units) {
                 Split::Halves(left, right) => {
                     walk(left, bad, good, alone, tries);
                     walk(right, bad, good, alone, tries);
@@ -334,6 +336,6 @@ mod tests {
                 );
             }
         }
-        assert_eq!(split(Vec::new()), Split::Nothing);
+        assert_eq!(Split::of(Vec::new()), Split::Nothing);
     }
 }

@@ -33,6 +33,9 @@ const ENTRIES_MAX: usize = 1_000;
 /// After a stop: how long the batch in hand may still take.
 const STOP_MAX: Duration = Duration::from_secs(20);
 
+/// Deadlocks in a row that are tried again without a pause.
+const AT_ONCE_MAX: u32 = 5;
+
 /// How often to look whether somebody applied the missing migration.
 const SCHEMA_PAUSE: Duration = Duration::from_secs(30);
 
@@ -137,6 +140,7 @@ impl Processor {
     /// Tries until the database takes the batch. `None`: stopped, and out of time.
     async fn write(&mut self, batch: &Batch, stop: &CancellationToken) -> Option<Committed> {
         let mut backoff = Backoff::default();
+        let mut in_a_row = 0;
         let mut deadline: Option<Moment> = None;
         loop {
             if stop.is_cancelled() && deadline.is_none() {
@@ -164,7 +168,8 @@ impl Processor {
                 }
                 Err(failure) => failure,
             };
-            let pause = self.judge(&failure, &mut backoff).await;
+            in_a_row += 1;
+            let pause = self.judge(&failure, in_a_row, &mut backoff).await;
             let until = Moment::now() + pause;
             match deadline {
                 Some(deadline) if until >= deadline => return None,
@@ -178,11 +183,11 @@ impl Processor {
     }
 
     /// Says what happened and how long to wait.
-    async fn judge(&self, failure: &StoreError, backoff: &mut Backoff) -> Duration {
+    async fn judge(&self, failure: &StoreError, in_a_row: u32, backoff: &mut Backoff) -> Duration {
         self.metrics.error();
         let told = chained(failure);
         let pause = match failure.next() {
-            Next::RetryNow => Duration::ZERO,
+            Next::RetryNow if in_a_row <= AT_ONCE_MAX => Duration::ZERO,
             Next::Schema => {
                 self.metrics.schema_mismatch.set(1);
                 let missing = self.missing_migrations().await;
@@ -193,7 +198,7 @@ impl Processor {
                 );
                 return SCHEMA_PAUSE;
             }
-            Next::Retry | Next::Split => backoff.pause(),
+            Next::RetryNow | Next::Retry | Next::Split => backoff.pause(),
         };
         if matches!(failure, StoreError::Unreachable { .. }) {
             self.metrics.database(false);

@@ -64,7 +64,8 @@ pub fn impossible_time(device_ms: u64, received_at_ms: u64) -> Option<Impossible
     };
     let rolled_over = (1..=2).any(|times| {
         let off = times * ROLLOVER_MS;
-        recent(device_ms.saturating_add(off)) || device_ms.checked_sub(off).is_some_and(recent)
+        device_ms.checked_add(off).is_some_and(recent)
+            || device_ms.checked_sub(off).is_some_and(recent)
     });
     Some(if rolled_over {
         Impossible::WeekRollover

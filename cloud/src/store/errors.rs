@@ -21,7 +21,7 @@ pub enum Next {
 }
 
 /// How long a statement may wait for a free connection.
-pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Deadlock, and our own "settled once" constraint: the other side has finished by then.
 const AGAIN_AT_ONCE: [&str; 3] = ["40P01", "40001", "23P01"];

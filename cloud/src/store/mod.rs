@@ -4,11 +4,15 @@
 //! only that COMMIT makes a [`Committed`]. Whoever wants to acknowledge must hold one.
 
 pub mod database;
+mod devices;
 pub mod edges;
+mod envelopes;
 pub mod errors;
 mod insert;
 pub mod migrate;
 mod plan;
+mod records;
+mod settle;
 mod writer;
 
 pub use database::{Database, DatabaseError, Timescale};

@@ -4,7 +4,9 @@
 //! COMMIT lets the gateway forget what nobody has. Its fields are private to this file:
 //!
 //! ```compile_fail
-//! let forged = cloud::store::Committed { entries: Vec::new() };
+//! fn forge(receipt: cloud::store::Committed) -> cloud::store::Committed {
+//!     cloud::store::Committed { entries: Vec::new(), ..receipt }
+//! }
 //! ```
 //!
 //! Invariant: a [`Committed`] names a stream item only when everything in it is in the database.
@@ -18,11 +20,13 @@ use sqlx::{Acquire, postgres::PgConnection};
 use tokio::time::timeout;
 
 use super::database::Database;
+use super::devices::{self, Devices};
 use super::errors::{Next, StoreError};
 use super::insert;
 pub use super::plan::Tally;
 use super::plan::{self, Run};
-use crate::batch::{Batch, DeadLetter, Split, StreamId, Unit, split};
+use super::settle;
+use crate::batch::{Batch, DeadLetter, Split, StreamId, Unit};
 
 /// A transaction that takes longer has lost its server: far above the slowest batch measured, and
 /// without it a dead connection would hang until the kernel gives up after a quarter of an hour.
@@ -74,7 +78,7 @@ impl Committed {
 #[derive(Default)]
 struct Part {
     owners: HashMap<SpoolId, GatewayId>,
-    devices: insert::Devices,
+    devices: Devices,
     settled: HashMap<SpoolId, SettledRanges>,
     lows: Vec<(SpoolId, GatewayId, u64)>,
     tally: Tally,
@@ -137,7 +141,7 @@ impl Writer {
                 Err(error) if error.next() == Next::Split => error,
                 Err(error) => return Err(error),
             };
-            match split(units.into_owned()) {
+            match Split::of(units.into_owned()) {
                 Split::Halves(left, right) => {
                     todo.push(Cow::Owned(right));
                     todo.push(Cow::Owned(left));
@@ -233,15 +237,15 @@ impl Writer {
     ) -> Result<Part, StoreError> {
         let begun = connection.begin().await;
         let mut on = begun.map_err(|source| StoreError::new("opening a transaction", source))?;
-        let owners = insert::owners(&mut on, units, &self.owners).await?;
-        let mut settled = insert::settled(&mut on, units).await?;
+        let owners = settle::owners(&mut on, units, &self.owners).await?;
+        let mut settled = settle::settled(&mut on, units).await?;
         let jobs = plan::jobs(units, &owners, &mut settled);
-        let devices = insert::devices(&mut on, &jobs, &self.devices).await?;
+        let devices = devices::devices(&mut on, &jobs, &self.devices).await?;
         let tallies = insert::rows(&mut on, &jobs, &devices, self.keep_frames).await?;
         let runs = plan::runs(&jobs, &tallies);
-        insert::settle(&mut on, &runs).await?;
+        settle::settle(&mut on, &runs).await?;
         let lows = self.risen(lows);
-        insert::lows(&mut on, &lows).await?;
+        settle::lows(&mut on, &lows).await?;
         let ended = match end {
             End::Commit => on.commit().await,
             End::Rollback => on.rollback().await,

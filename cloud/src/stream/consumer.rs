@@ -49,26 +49,30 @@ enum Ended {
     Failed(RedisFailure),
 }
 
+/// What one round tells the next.
+#[derive(Default)]
+struct State {
+    /// The group existed once in this process: if it does not now, Redis lost it.
+    group_was_there: bool,
+    /// Something was read since the group was missed.
+    has_read: bool,
+}
+
 impl Consumer {
     /// Reads until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let mut backoff = Backoff::default();
-        let mut group_was_there = false;
+        let mut state = State::default();
         loop {
-            let failure = match self.round(&stop, &mut backoff, &mut group_was_there).await {
+            let failure = match self.round(&stop, &mut backoff, &mut state).await {
                 Ended::Stopped => return,
                 Ended::Failed(failure) => failure,
             };
             self.metrics.error();
-            if failure.code() == Some("NOGROUP") && group_was_there {
-                group_was_there = false;
-                self.metrics.group_lost.add(1);
-                self.lost.notify_one();
-                warn!(
-                    stream = self.config.name,
-                    group = self.config.group,
-                    "Redis lost the consumer group, and data with it; created again from the start, gateways send again what is not stored"
-                );
+            // A read that was waiting is told UNBLOCKED, one that comes later NOGROUP. The next
+            // round creates the group again; when that did not help, take a pause.
+            let lost = matches!(failure.code(), Some("NOGROUP" | "UNBLOCKED"));
+            if lost && std::mem::take(&mut state.has_read) {
                 continue;
             }
             self.metrics
@@ -90,7 +94,7 @@ impl Consumer {
         &self,
         stop: &CancellationToken,
         backoff: &mut Backoff,
-        group_was_there: &mut bool,
+        state: &mut State,
     ) -> Ended {
         let connecting = self.redis.connect(BLOCK);
         let connection = tokio::select! {
@@ -101,12 +105,21 @@ impl Consumer {
             Ok(connection) => connection,
             Err(failure) => return Ended::Failed(failure),
         };
-        // When Redis is full this is refused although the group is there: try to read all the same.
-        if let Err(failure) = self.create_group(&mut connection).await {
-            warn!(
-                error = chained(&failure),
-                "cannot create the consumer group"
-            );
+        match self.create_group(&mut connection).await {
+            Ok(true) if state.group_was_there => self.tell_loss(),
+            Ok(true) => info!(
+                stream = self.config.name,
+                group = self.config.group,
+                "created the consumer group"
+            ),
+            Ok(false) => {}
+            // A full Redis refuses this even when the group is there: try to read all the same.
+            Err(failure) => {
+                warn!(
+                    error = chained(&failure),
+                    "cannot create the consumer group"
+                );
+            }
         }
         let mut after = Some("0".to_owned());
         while !stop.is_cancelled() {
@@ -116,7 +129,8 @@ impl Consumer {
                 Err(source) => return Ended::Failed(self.redis.failure("XREADGROUP", source)),
             };
             backoff.reset();
-            *group_was_there = true;
+            state.has_read = true;
+            state.group_was_there = true;
             self.metrics.redis(true);
             let items = reply::read_group(&answer);
             if let Some(place) = &mut after {
@@ -151,26 +165,26 @@ impl Consumer {
         Ended::Stopped
     }
 
-    async fn create_group(&self, on: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
+    /// `false`: it was there.
+    async fn create_group(&self, on: &mut MultiplexedConnection) -> Result<bool, RedisFailure> {
         let mut create = cmd("XGROUP");
-        create
-            .arg("CREATE")
-            .arg(&self.config.name)
-            .arg(&self.config.group)
-            .arg("0")
-            .arg("MKSTREAM");
+        create.arg("CREATE").arg(&self.config.name);
+        create.arg(&self.config.group).arg("0").arg("MKSTREAM");
         match create.exec_async(on).await {
-            Ok(()) => {
-                info!(
-                    stream = self.config.name,
-                    group = self.config.group,
-                    "created the consumer group"
-                );
-                Ok(())
-            }
-            Err(error) if error.code() == Some("BUSYGROUP") => Ok(()),
+            Ok(()) => Ok(true),
+            Err(error) if error.code() == Some("BUSYGROUP") => Ok(false),
             Err(source) => Err(self.redis.failure("XGROUP CREATE", source)),
         }
+    }
+
+    fn tell_loss(&self) {
+        self.metrics.group_lost.add(1);
+        self.lost.notify_one();
+        warn!(
+            stream = self.config.name,
+            group = self.config.group,
+            "Redis lost the consumer group, and data with it; created it again from the start, gateways send again what is not stored"
+        );
     }
 
     /// `after`: own pending items after this one; `None`: new ones.

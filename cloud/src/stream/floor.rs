@@ -3,7 +3,8 @@
 //! Why again and again: Redis may be emptied at any time, and a gateway that sees no floor keeps
 //! everything. Why from the database: another processor's commits count as much as ours.
 //!
-//! Invariant: only what was committed is ever published: from a [`Committed`] or from the tables.
+//! Invariant: only what was committed is ever published: from a [`Committed`], from the tables, or
+//! what another processor published from those.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -146,12 +147,77 @@ async fn publish(
         link.ask::<()>("HSET contract", &contract).await?;
     }
     for (gateway, spools) in floors {
+        let key = keys::floor(&gateway);
+        let there = if all {
+            // Read from the tables a moment ago: complete, and it must replace what is wrong.
+            vec![None; spools.len()]
+        } else {
+            published(link, &key, &spools).await?
+        };
         let mut floor = cmd("HSET");
-        floor.arg(keys::floor(&gateway));
-        for (spool, ranges) in spools {
-            floor.arg(spool).arg(ranges);
+        floor.arg(&key);
+        for ((spool, ranges), there) in spools.into_iter().zip(there) {
+            floor.arg(spool).arg(merged(ranges, there.as_deref()));
         }
         link.ask::<()>("HSET floor", &floor).await?;
     }
     Ok(())
+}
+
+/// What stands in Redis: the commits of other processors since the tables were last read.
+async fn published(
+    link: &Link,
+    key: &str,
+    spools: &[(String, String)],
+) -> Result<Vec<Option<String>>, RedisFailure> {
+    let mut get = cmd("HMGET");
+    get.arg(key);
+    for (spool, _) in spools {
+        get.arg(spool);
+    }
+    link.ask("HMGET floor", &get).await
+}
+
+/// Both together; what cannot be read is replaced.
+fn merged(ours: String, there: Option<&str>) -> String {
+    let sets = (SettledRanges::parse(&ours), there.map(SettledRanges::parse));
+    match sets {
+        (Ok(mut ranges), Some(Ok(there))) => {
+            ranges.merge(&there);
+            ranges.to_string()
+        }
+        _ => ours,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_another_processor_published_is_kept() {
+        let ours = || "5-9".to_owned();
+        assert_eq!(merged(ours(), Some("1-4,20-20")), "1-9,20-20");
+        assert_eq!(merged(ours(), None), "5-9");
+        assert_eq!(merged(ours(), Some("rubbish")), "5-9");
+    }
+
+    #[test]
+    fn changes_are_taken_once_and_everything_on_demand() {
+        let board = Board::default();
+        let (gateway, spool): (GatewayId, _) =
+            ("a".parse().unwrap(), SpoolId::from_u64(1).unwrap());
+        let loaded = SettledRanges::parse("1-3").unwrap();
+        board.load(&HashMap::from([(
+            gateway.clone(),
+            HashMap::from([(spool, loaded)]),
+        )]));
+        assert!(board.take(false).is_empty());
+        board.learn(&gateway, spool, &SettledRanges::parse("4-6").unwrap(), true);
+        let field = (spool.to_string(), "1-6".to_owned());
+        assert_eq!(board.take(false), [(gateway.clone(), vec![field.clone()])]);
+        assert!(board.take(false).is_empty());
+        assert_eq!(board.take(true), [(gateway, vec![field])]);
+    }
 }

@@ -1,0 +1,318 @@
+//! AVL records: positions, their quarantine, and the newest position of each device.
+//!
+//! Invariant: a record lives in one of the two tables, whatever the order of its deliveries.
+
+use std::collections::BTreeMap;
+
+use sqlx::postgres::{PgArguments, PgConnection, Postgres};
+use sqlx::query::QueryAs;
+
+use super::devices::Devices;
+use super::errors::StoreError;
+use super::insert::{Time, time};
+use super::plan::Job;
+use crate::batch::Record;
+use crate::normalise::quality::{Impossible, LATEST_MS};
+
+/// Identity of a row in `positions`: device, device time in milliseconds, hash.
+pub(super) type Key = (i32, i64, i32);
+
+/// One record on its way, and whose job it is.
+pub(super) struct Row<'a> {
+    pub(super) job: usize,
+    received_at: Time,
+    record: &'a Record,
+}
+
+/// Sorted by key; the first of several equal ones wins.
+pub(super) type Rows<'a> = BTreeMap<Key, Row<'a>>;
+
+/// Splits the records into those for `positions` and those for quarantine.
+pub(super) fn sorted<'a>(jobs: &'a [Job<'_>], devices: &Devices) -> (Rows<'a>, Rows<'a>) {
+    let (mut good, mut odd) = (Rows::new(), Rows::new());
+    for (index, job) in jobs.iter().enumerate() {
+        let Some(frame) = &job.unit.frame else {
+            continue;
+        };
+        let device = devices[&frame.device];
+        for record in &job.unit.records {
+            // Quarantine keeps all 64 bits of an absurd time by reading them as signed.
+            let key = (device, record.device_time_ms.cast_signed(), record.hash);
+            let (rows, others) = match record.quarantine {
+                None => (&mut good, &odd),
+                Some(_) => (&mut odd, &good),
+            };
+            // Sent again later, a record may be judged otherwise: the first judgement stands.
+            if others.contains_key(&key) {
+                continue;
+            }
+            rows.entry(key).or_insert_with(|| Row {
+                job: index,
+                received_at: time(frame.received_at_ms),
+                record,
+            });
+        }
+    }
+    (good, odd)
+}
+
+/// Leaves out records that an earlier delivery put into quarantine (its reception was earlier).
+pub(super) async fn forget_quarantined(
+    on: &mut PgConnection,
+    rows: &mut Rows<'_>,
+) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut devices: Vec<i32> = rows.keys().map(|key| key.0).collect();
+    devices.dedup();
+    let times = || rows.keys().map(|key| key.1);
+    let found: Vec<Key> = sqlx::query_as(
+        "SELECT device_id, device_time_ms, record_hash FROM positions_quarantine \
+         WHERE device_id = ANY($1) AND device_time_ms BETWEEN $2 AND $3",
+    )
+    .bind(devices)
+    .bind(times().min())
+    .bind(times().max())
+    .fetch_all(on)
+    .await
+    .map_err(|source| StoreError::new("looking into the quarantine", source))?;
+    for key in found {
+        rows.remove(&key);
+    }
+    Ok(())
+}
+
+/// Leaves out records that an earlier delivery put into `positions`.
+pub(super) async fn forget_stored(
+    on: &mut PgConnection,
+    rows: &mut Rows<'_>,
+) -> Result<(), StoreError> {
+    let possible: Vec<&Key> = rows
+        .keys()
+        .filter(|key| u64::try_from(key.1).is_ok_and(|ms| ms <= LATEST_MS))
+        .collect();
+    if possible.is_empty() {
+        return Ok(());
+    }
+    let devices: Vec<i32> = possible.iter().map(|key| key.0).collect();
+    let times: Vec<Time> = possible
+        .iter()
+        .map(|key| time(key.1.cast_unsigned()))
+        .collect();
+    let hashes: Vec<i32> = possible.iter().map(|key| key.2).collect();
+    let found: Vec<(i32, Time, i32)> = sqlx::query_as(
+        "SELECT p.device_id, p.fix_time, p.record_hash \
+         FROM UNNEST($1::int4[], $2::timestamptz[], $3::int4[]) AS a(device, at, hash) \
+         JOIN positions p ON p.device_id = a.device AND p.fix_time = a.at AND p.record_hash = a.hash",
+    )
+    .bind(devices)
+    .bind(times)
+    .bind(hashes)
+    .fetch_all(on)
+    .await
+    .map_err(|source| StoreError::new("looking into positions", source))?;
+    for (device, at, hash) in found {
+        rows.remove(&(device, at.timestamp_millis(), hash));
+    }
+    Ok(())
+}
+
+// What `positions` and `positions_quarantine` have in common, in the order of the arrays bound by
+// `bind_columns`; `io` travels as text, which costs no more than binary jsonb (measured).
+macro_rules! columns {
+    () => {
+        "device_id, record_hash, received_at, latitude, longitude, odometer_m, heading_deg, \
+         speed_kmh, event_io_id, external_voltage_mv, battery_voltage_mv, altitude_m, satellites, \
+         priority, generation_type, gsm_signal, valid, ignition, movement"
+    };
+}
+macro_rules! arrays {
+    () => {
+        "$1::int4[], $2::int4[], $3::timestamptz[], $4::float8[], $5::float8[], $6::int8[], \
+         $7::int4[], $8::int4[], $9::int4[], $10::int4[], $11::int4[], $12::int2[], $13::int2[], \
+         $14::int2[], $15::int2[], $16::int2[], $17::bool[], $18::bool[], $19::bool[], $20::text[]"
+    };
+}
+
+type Asked<'q, T> = QueryAs<'q, Postgres, T, PgArguments>;
+
+fn bind_columns<'q, T>(asked: Asked<'q, T>, rows: &Rows<'q>) -> Asked<'q, T> {
+    fn column<'a, T>(rows: &Rows<'a>, value: impl Fn(&'a Record) -> T) -> Vec<T> {
+        rows.values().map(|row| value(row.record)).collect()
+    }
+    asked
+        .bind(rows.keys().map(|key| key.0).collect::<Vec<_>>())
+        .bind(rows.keys().map(|key| key.2).collect::<Vec<_>>())
+        .bind(rows.values().map(|row| row.received_at).collect::<Vec<_>>())
+        .bind(column(rows, |r| r.latitude))
+        .bind(column(rows, |r| r.longitude))
+        .bind(column(rows, |r| r.hot.odometer_m))
+        .bind(column(rows, |r| i32::from(r.heading_deg)))
+        .bind(column(rows, |r| i32::from(r.speed_kmh)))
+        .bind(column(rows, |r| i32::from(r.event_io_id)))
+        .bind(column(rows, |r| r.hot.external_voltage_mv))
+        .bind(column(rows, |r| r.hot.battery_voltage_mv))
+        .bind(column(rows, |r| r.altitude_m))
+        .bind(column(rows, |r| i16::from(r.satellites)))
+        .bind(column(rows, |r| i16::from(r.priority)))
+        .bind(column(rows, |r| r.generation_type.map(i16::from)))
+        .bind(column(rows, |r| r.hot.gsm_signal))
+        .bind(column(rows, |r| r.valid))
+        .bind(column(rows, |r| r.hot.ignition))
+        .bind(column(rows, |r| r.hot.movement))
+        .bind(column(rows, |r| r.io.as_str()))
+}
+
+pub(super) async fn positions(
+    on: &mut PgConnection,
+    rows: &Rows<'_>,
+) -> Result<Vec<Key>, StoreError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let times: Vec<Time> = rows.keys().map(|key| time(key.1.cast_unsigned())).collect();
+    let asked: Asked<'_, (i32, Time, i32)> = sqlx::query_as(concat!(
+        "INSERT INTO positions (",
+        columns!(),
+        ", io, fix_time) SELECT ",
+        columns!(),
+        ", io::jsonb, fix_time FROM UNNEST(",
+        arrays!(),
+        ", $21::timestamptz[]) AS a(",
+        columns!(),
+        ", io, fix_time) ON CONFLICT DO NOTHING RETURNING device_id, fix_time, record_hash"
+    ));
+    let new = bind_columns(asked, rows)
+        .bind(times)
+        .fetch_all(on)
+        .await
+        .map_err(|source| StoreError::new("inserting positions", source))?;
+    Ok(new
+        .into_iter()
+        .map(|(device, at, hash)| (device, at.timestamp_millis(), hash))
+        .collect())
+}
+
+pub(super) async fn quarantine(
+    on: &mut PgConnection,
+    rows: &Rows<'_>,
+) -> Result<Vec<Key>, StoreError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let reason = |row: &Row<'_>| row.record.quarantine.map(Impossible::as_str);
+    let asked: Asked<'_, Key> = sqlx::query_as(concat!(
+        "INSERT INTO positions_quarantine (",
+        columns!(),
+        ", io, device_time_ms, reason) SELECT ",
+        columns!(),
+        ", io::jsonb, device_time_ms, reason FROM UNNEST(",
+        arrays!(),
+        ", $21::int8[], $22::text[]) AS a(",
+        columns!(),
+        ", io, device_time_ms, reason) \
+         ON CONFLICT DO NOTHING RETURNING device_id, device_time_ms, record_hash"
+    ));
+    bind_columns(asked, rows)
+        .bind(rows.keys().map(|key| key.1).collect::<Vec<_>>())
+        .bind(rows.values().map(reason).collect::<Vec<_>>())
+        .fetch_all(on)
+        .await
+        .map_err(|source| StoreError::new("inserting into the quarantine", source))
+}
+
+/// Newest valid position of each device. Guarded by time and hash, so the order of arrival does
+/// not matter.
+pub(super) async fn latest(on: &mut PgConnection, rows: &Rows<'_>) -> Result<(), StoreError> {
+    // Rows are sorted by device, then time, then hash: the last valid one of a device wins.
+    let mut newest: BTreeMap<i32, (&Key, &Row<'_>)> = BTreeMap::new();
+    for (key, row) in rows.iter().filter(|(_, row)| row.record.valid) {
+        newest.insert(key.0, (key, row));
+    }
+    if newest.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<(&Key, &Row<'_>)> = newest.into_values().collect();
+    sqlx::query(
+        "INSERT INTO device_latest AS l (device_id, fix_time, record_hash, received_at, latitude, \
+             longitude, altitude_m, heading_deg, speed_kmh, satellites, ignition, movement, \
+             odometer_m, external_voltage_mv) \
+         SELECT * FROM UNNEST($1::int4[], $2::timestamptz[], $3::int4[], $4::timestamptz[], \
+             $5::float8[], $6::float8[], $7::int2[], $8::int4[], $9::int4[], $10::int2[], \
+             $11::bool[], $12::bool[], $13::int8[], $14::int4[]) \
+         ON CONFLICT (device_id) DO UPDATE SET (fix_time, record_hash, received_at, latitude, \
+             longitude, altitude_m, heading_deg, speed_kmh, satellites, ignition, movement, \
+             odometer_m, external_voltage_mv) = (excluded.fix_time, excluded.record_hash, \
+             excluded.received_at, excluded.latitude, excluded.longitude, excluded.altitude_m, \
+             excluded.heading_deg, excluded.speed_kmh, excluded.satellites, excluded.ignition, \
+             excluded.movement, excluded.odometer_m, excluded.external_voltage_mv) \
+         WHERE (l.fix_time, l.record_hash) < (excluded.fix_time, excluded.record_hash)",
+    )
+    .bind(all.iter().map(|(key, _)| key.0).collect::<Vec<_>>())
+    .bind(
+        all.iter()
+            .map(|(key, _)| time(key.1.cast_unsigned()))
+            .collect::<Vec<_>>(),
+    )
+    .bind(all.iter().map(|(key, _)| key.2).collect::<Vec<_>>())
+    .bind(
+        all.iter()
+            .map(|(_, row)| row.received_at)
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        all.iter()
+            .map(|(_, row)| row.record.latitude)
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        all.iter()
+            .map(|(_, row)| row.record.longitude)
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        all.iter()
+            .map(|(_, row)| row.record.altitude_m)
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        all.iter()
+            .map(|(_, row)| i32::from(row.record.heading_deg))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        all.iter()
+            .map(|(_, row)| i32::from(row.record.speed_kmh))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        all.iter()
+            .map(|(_, row)| i16::from(row.record.satellites))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        all.iter()
+            .map(|(_, row)| row.record.hot.ignition)
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        all.iter()
+            .map(|(_, row)| row.record.hot.movement)
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        all.iter()
+            .map(|(_, row)| row.record.hot.odometer_m)
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        all.iter()
+            .map(|(_, row)| row.record.hot.external_voltage_mv)
+            .collect::<Vec<_>>(),
+    )
+    .execute(on)
+    .await
+    .map_err(|source| StoreError::new("updating the latest positions", source))?;
+    Ok(())
+}
