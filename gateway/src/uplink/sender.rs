@@ -15,7 +15,7 @@ use contract::version::{self, VersionsRead};
 use contract::{Gap, GatewayId, Payload, SettledRanges, SpoolId, keys};
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamInfoGroupsReply;
-use redis::{AsyncCommands as _, RedisError, RedisResult};
+use redis::{AsyncCommands as _, RedisError, RedisResult, SetExpiry, SetOptions};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
@@ -225,8 +225,10 @@ impl Uplink {
     /// Heartbeat, and whether the cloud reads what we write.
     async fn say_hello(&mut self, redis: &mut MultiplexedConnection) -> Result<(), Trouble> {
         let heartbeat = keys::heartbeat(&self.config.gateway);
+        let expiry = SetExpiry::EX(keys::HEARTBEAT_EXPIRY_S);
+        let options = SetOptions::default().with_expiration(expiry);
         let () = redis
-            .set_ex(heartbeat, clock::now_ms(), keys::HEARTBEAT_EXPIRY_S)
+            .set_options(heartbeat, clock::now_ms(), options)
             .await?;
         let reads: Option<String> = redis.hget(keys::CONTRACT, version::FIELD_READS).await?;
         match reads.as_deref().map(VersionsRead::parse) {
@@ -366,10 +368,13 @@ impl Uplink {
             }
         }
         let at = (!everything).then_some(now);
-        while self.unsent.len() < PIPELINE_DEPTH {
+        let mut on_the_way: usize = self.flight.bytes();
+        on_the_way += self.unsent.iter().map(Batch::bytes).sum::<usize>();
+        while self.unsent.len() < PIPELINE_DEPTH && on_the_way < self.config.in_flight_bytes_max {
             let Some(batch) = self.batcher.take(at) else {
                 break;
             };
+            on_the_way += batch.bytes();
             self.unsent.push_back(batch);
         }
         Ok(at_end)

