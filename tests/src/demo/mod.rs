@@ -1,0 +1,303 @@
+//! The demo: the whole road on this machine, with simulated trackers driving on it.
+//!
+//! Standard output carries the ledger alone, standard error what happens meanwhile.
+//! Invariant: nothing is left behind, whichever way it ends: no process, no directory, unless
+//! somebody asked to keep it.
+
+mod numbers;
+mod screen;
+
+use std::io::{Write, stdout};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+use crate::fleet::{Fleet, FleetConfig, Rate};
+use crate::ledger::Ledger;
+use crate::processes::{Road, RoadOptions};
+use crate::servers::ADMIN;
+use numbers::Gauges;
+use screen::Screen;
+
+/// How long the trackers may wait for their last ACKs.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the last ACKed records may take to the tables.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
+/// Name of the gateway, its user in Redis and its certificate.
+const GATEWAY_ID: &str = "demo";
+
+/// Simulated trackers → gateway → Redis → cloud → PostgreSQL, live, on private servers.
+///
+/// Ctrl-C or the end of --for: the trackers stop, everything on the way is stored, everything
+/// is shut down, and the ledger says whether every ACKed record is in the database, once.
+/// Exit codes: 0 it is, 1 it is not, 2 wrong usage, 3 something did not start.
+#[derive(Debug, Parser)]
+#[command(name = "demo", version)]
+struct Cli {
+    /// Stop after so long; without it, at Ctrl-C
+    #[arg(long = "for", value_name = "SECONDS")]
+    for_s: Option<u64>,
+    /// How many trackers
+    #[arg(long, default_value_t = 50)]
+    devices: usize,
+    /// Records per tracker: 2 or 0.5 a second, or 1/10s
+    #[arg(long, default_value = "1")]
+    rate: Rate,
+    /// Same seed, same journeys
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Leave the run directory (settings, logs, spool) behind
+    #[arg(long)]
+    keep: bool,
+    /// The ledger as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// No colours (also NO_COLOR)
+    #[arg(long)]
+    no_color: bool,
+    /// Accepted: there is nothing to ask
+    #[arg(long)]
+    yes: bool,
+    /// Accepted: where the servers come from was decided before this program started
+    #[arg(long, value_name = "NAME")]
+    engine: Option<String>,
+}
+
+/// Runs the demo and returns the exit code of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let done = runtime
+        .context("no runtime")
+        .and_then(|runtime| runtime.block_on(run(&cli)));
+    match done {
+        Ok(ledger) => ExitCode::from(u8::from(!(ledger.is_clean() && ledger.rows > 0))),
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// Ctrl-C in a terminal, SIGTERM from a script.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Stop> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Stop {
+            interrupt,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+async fn run(cli: &Cli) -> Result<Ledger> {
+    ensure!(cli.devices > 0, "--devices 0: nobody to drive");
+    let mut stop = Stop::new()?;
+    let mut screen = Screen::new(cli.no_color);
+    screen.say("starting private Redis (TLS) and PostgreSQL, cloud and gateway");
+    let options = RoadOptions {
+        gateway_id: GATEWAY_ID.to_owned(),
+        keep: cli.keep,
+        ..RoadOptions::default()
+    };
+    let mut road = tokio::select! {
+        road = Road::start(options) => road?,
+        () = stop.asked() => anyhow::bail!("stopped before everything had started"),
+    };
+    look(&road, &mut screen)?;
+    let fleet = Fleet::start(FleetConfig {
+        devices: cli.devices,
+        rate: cli.rate,
+        seed: cli.seed,
+        ..road.fleet_config()
+    })
+    .await?;
+
+    let healthy = watch(cli, &mut road, &fleet, &mut screen, &mut stop).await?;
+    let finished = finish(&mut road, &fleet, &mut screen, &mut stop, healthy).await;
+    let stopped = road.stop().await;
+    // With the programs gone, nothing moves any more: this is what counts.
+    let ledger = finished.and(
+        road.settled_ledger(&fleet.truth(), Duration::ZERO, |_| {})
+            .await,
+    )?;
+    stopped?;
+    report(&ledger, cli.json)?;
+    if !healthy {
+        screen.say("a program ended by itself; see its last words above");
+    }
+    if cli.keep {
+        screen.say(&format!("kept {}", road.dir().display()));
+    }
+    Ok(ledger)
+}
+
+/// Until the end of the time, a wish to stop, or the end of one of our programs (false).
+async fn watch(
+    cli: &Cli,
+    road: &mut Road,
+    fleet: &Fleet,
+    screen: &mut Screen,
+    stop: &mut Stop,
+) -> Result<bool> {
+    let began = Instant::now();
+    let end = cli.for_s.map(|s| began + Duration::from_secs(s));
+    let mut gauges = Gauges::new(road.database_url());
+    let mut tick = interval(screen.period());
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick.tick().await;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = sleep_until(end.unwrap_or(began)), if end.is_some() => break,
+            () = stop.asked() => break,
+        }
+        if !all_running(road, screen)? {
+            return Ok(false);
+        }
+        let numbers = gauges.read(road, fleet).await;
+        screen.draw(
+            &numbers,
+            began.elapsed(),
+            cli.for_s.map(Duration::from_secs),
+        );
+    }
+    all_running(road, screen)
+}
+
+fn all_running(road: &mut Road, screen: &mut Screen) -> Result<bool> {
+    let gateway = road
+        .gateway
+        .ended()?
+        .map(|status| ("gateway", status, road.gateway.last_words()));
+    let cloud = road
+        .cloud
+        .ended()?
+        .map(|status| ("cloud", status, road.cloud.last_words()));
+    let dead = gateway.or(cloud);
+    if let Some((name, status, words)) = &dead {
+        screen.say(&format!(
+            "{name} ended by itself ({status}); its last words:\n{words}"
+        ));
+    }
+    Ok(dead.is_none())
+}
+
+/// Everything said is ACKed, everything ACKed is stored; or patience is over.
+async fn finish(
+    road: &mut Road,
+    fleet: &Fleet,
+    screen: &mut Screen,
+    stop: &mut Stop,
+    healthy: bool,
+) -> Result<()> {
+    screen.say("the trackers stop; waiting for their last ACKs and rows (Ctrl-C: do not wait)");
+    let patience = if healthy {
+        DRAIN_PATIENCE
+    } else {
+        Duration::ZERO
+    };
+    tokio::select! {
+        acked = fleet.drain(patience) => if !acked {
+            let waiting = fleet.stats().waiting;
+            screen.say(&format!("{waiting} records were not ACKed; they stay in the trackers"));
+        },
+        () = stop.asked() => fleet.stop().await,
+    }
+    let truth = fleet.truth();
+    let patience = if healthy {
+        SETTLE_PATIENCE
+    } else {
+        Duration::ZERO
+    };
+    let mut told = Instant::now();
+    let settled = road.settled_ledger(&truth, patience, |missing| {
+        if told.elapsed() > Duration::from_secs(2) {
+            told = Instant::now();
+            screen.say(&format!("{missing} ACKed records are still on the way"));
+        }
+    });
+    tokio::select! {
+        ledger = settled => ledger.map(drop),
+        () = stop.asked() => Ok(()),
+    }
+}
+
+fn look(road: &Road, screen: &mut Screen) -> Result<()> {
+    let redis = &road.redis;
+    let identity = redis.identity(ADMIN);
+    let lines = [
+        format!("trackers   {}", road.gateway.tcp_addr()),
+        format!("gateway    http://{}/status", road.gateway.http_addr()),
+        format!("cloud      http://{}/status", road.cloud.http_addr()),
+        format!("database   psql {}", road.database_url()),
+        format!(
+            "redis      redis-cli --tls --cacert {} --cert {} --key {} -u {}",
+            redis.ca().display(),
+            identity.cert.display(),
+            identity.key.display(),
+            redis.url(ADMIN)
+        ),
+        format!("settings   {} (and logs)", road.dir().display()),
+    ];
+    screen.say(&format!(
+        "everything runs; look around:\n  {}",
+        lines.join("\n  ")
+    ));
+    Ok(())
+}
+
+fn report(ledger: &Ledger, json: bool) -> Result<()> {
+    let mut out = stdout().lock();
+    let written = if json {
+        let Ledger {
+            sent,
+            acked,
+            stored,
+            quarantined,
+            duplicates,
+            dead,
+            ..
+        } = ledger;
+        let line = serde_json::json!({
+            "sent": sent, "acked": acked, "stored": stored, "quarantined": quarantined,
+            "duplicates": duplicates, "dead": dead, "lost": ledger.lost_count,
+            "phantoms": ledger.phantoms, "rows": ledger.rows,
+        });
+        writeln!(out, "{line}")
+    } else {
+        let verdict = if ledger.is_clean() && ledger.rows > 0 {
+            "every ACKed record is in the database, once"
+        } else if ledger.rows == 0 {
+            "FAILED: nothing reached the database"
+        } else {
+            "FAILED: the database is not what was ACKed"
+        };
+        write!(out, "ledger\n{ledger}{verdict}\n")
+    };
+    written.context("write the ledger")
+}
+
+/// A number that may take long to get must not freeze the screen.
+async fn soon<T>(doing: impl Future<Output = Result<T>>) -> Option<T> {
+    timeout(Duration::from_millis(900), doing).await.ok()?.ok()
+}
