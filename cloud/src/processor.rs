@@ -141,24 +141,16 @@ impl Processor {
     async fn write(&mut self, batch: &Batch, stop: &CancellationToken) -> Option<Committed> {
         let mut backoff = Backoff::default();
         let mut in_a_row = 0;
-        let mut deadline: Option<Moment> = None;
+        // One deadline from the moment of the stop, however many attempts it cuts through.
+        let late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(STOP_MAX).await;
+        };
+        tokio::pin!(late);
         loop {
-            if stop.is_cancelled() && deadline.is_none() {
-                deadline = Some(Moment::now() + STOP_MAX);
-            }
-            let writing = self.writer.write(batch);
-            let written = match deadline {
-                Some(deadline) => timeout_at(deadline, writing).await.ok()?,
-                None => {
-                    let late = async {
-                        stop.cancelled().await;
-                        tokio::time::sleep(STOP_MAX).await;
-                    };
-                    tokio::select! {
-                        written = writing => written,
-                        () = late => return None,
-                    }
-                }
+            let written = tokio::select! {
+                written = self.writer.write(batch) => written,
+                () = &mut late => return None,
             };
             let failure = match written {
                 Ok(committed) => {
@@ -169,15 +161,16 @@ impl Processor {
                 Err(failure) => failure,
             };
             in_a_row += 1;
+            let was_stopping = stop.is_cancelled();
             let pause = self.judge(&failure, in_a_row, &mut backoff).await;
-            let until = Moment::now() + pause;
-            match deadline {
-                Some(deadline) if until >= deadline => return None,
-                Some(_) => tokio::time::sleep_until(until).await,
-                None => tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = tokio::time::sleep_until(until) => {}
-                },
+            if was_stopping && pause > STOP_MAX / 4 {
+                return None;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                // Once more, at once: it may be the last chance.
+                () = stop.cancelled(), if !was_stopping => {}
+                () = &mut late => return None,
             }
         }
     }

@@ -91,6 +91,13 @@ mod tests {
     const NOW_MS: u64 = 1_795_219_200_000;
 
     #[test]
+    fn limits_are_what_the_tables_promise() {
+        assert_eq!(EARLIEST_MS / 86_400_000, 13_514); // days from 1970-01-01 to 2007-01-01
+        assert_eq!(AHEAD_MS_MAX, 86_400_000);
+        assert_eq!(ROLLOVER_MS / 86_400_000, 7_168);
+    }
+
+    #[test]
     fn every_edge_of_possible_time() {
         let cases = [
             (EARLIEST_MS, None),

@@ -14,9 +14,12 @@ use super::plan::Job;
 /// Devices of a batch with their ids.
 pub(super) type Devices = HashMap<Device, i32>;
 
+/// Who spoke, with the first and last time a gateway heard them, milliseconds since 1970 UTC.
+type Heard = BTreeMap<Device, (u64, u64)>;
+
 /// Who spoke in these jobs, with the first and last time a gateway heard them.
-fn heard(jobs: &[Job<'_>]) -> BTreeMap<Device, (u64, u64)> {
-    let mut heard: BTreeMap<Device, (u64, u64)> = BTreeMap::new();
+fn heard(jobs: &[Job<'_>]) -> Heard {
+    let mut heard = Heard::new();
     let frames = jobs.iter().filter_map(|job| job.unit.frame.as_ref());
     for frame in frames {
         let at = frame.received_at_ms;
@@ -32,48 +35,65 @@ pub(super) async fn devices(
     jobs: &[Job<'_>],
     known: &Devices,
 ) -> Result<Devices, StoreError> {
-    let doing = "registering devices";
     let heard = heard(jobs);
-    let mut ids: Devices = HashMap::with_capacity(heard.len());
-    let (mut imeis, mut idents) = (Vec::new(), Vec::new());
-    let (mut first, mut last) = (Vec::new(), Vec::new());
-    for (device, span) in &heard {
-        if let Some(id) = known.get(device) {
-            ids.insert(device.clone(), *id);
-            continue;
-        }
-        let (imei, ident) = match device {
-            Device::Imei(imei) => (Some(number(imei.as_u64())), None),
-            Device::Text(text) => (None, Some(text.as_str())),
-        };
-        imeis.push(imei);
-        idents.push(ident);
-        first.push(time(span.0));
-        last.push(time(span.1));
-    }
-    if imeis.is_empty() {
+    let mut ids: Devices = heard
+        .keys()
+        .filter_map(|device| Some((device.clone(), *known.get(device)?)))
+        .collect();
+    // Looked up before inserting: an insert that meets a conflict uses up a number.
+    look_up(on, &heard, &mut ids).await?;
+    let missing = || {
+        heard
+            .iter()
+            .filter(|(device, _)| !ids.contains_key(*device))
+    };
+    if missing().next().is_none() {
         return Ok(ids);
     }
+    let (imeis, idents): (Vec<_>, Vec<_>) = missing().map(|(device, _)| columns(device)).unzip();
     sqlx::query(
         "INSERT INTO devices (imei, ident, first_seen, last_seen) \
          SELECT * FROM UNNEST($1::int8[], $2::text[], $3::timestamptz[], $4::timestamptz[]) \
          ON CONFLICT DO NOTHING",
     )
-    .bind(&imeis)
-    .bind(&idents)
-    .bind(first)
-    .bind(last)
+    .bind(imeis)
+    .bind(idents)
+    .bind(missing().map(|(_, span)| time(span.0)).collect::<Vec<_>>())
+    .bind(missing().map(|(_, span)| time(span.1)).collect::<Vec<_>>())
     .execute(&mut *on)
     .await
-    .map_err(|source| StoreError::new(doing, source))?;
+    .map_err(|source| StoreError::new("registering devices", source))?;
+    look_up(on, &heard, &mut ids).await?;
+    Ok(ids)
+}
+
+/// `imei` and `ident`: one of them.
+fn columns(device: &Device) -> (Option<i64>, Option<&str>) {
+    match device {
+        Device::Imei(imei) => (Some(number(imei.as_u64())), None),
+        Device::Text(text) => (None, Some(text)),
+    }
+}
+
+/// Adds the ids of those that are in the table.
+async fn look_up(
+    on: &mut PgConnection,
+    heard: &Heard,
+    ids: &mut Devices,
+) -> Result<(), StoreError> {
+    let asked = heard.keys().filter(|device| !ids.contains_key(*device));
+    let (imeis, idents): (Vec<_>, Vec<_>) = asked.map(columns).unzip();
+    if imeis.is_empty() {
+        return Ok(());
+    }
     let rows: Vec<(i32, Option<i64>, Option<String>)> = sqlx::query_as(
         "SELECT id, imei, ident FROM devices WHERE imei = ANY($1::int8[]) OR ident = ANY($2::text[])",
     )
-    .bind(&imeis)
-    .bind(&idents)
+    .bind(imeis)
+    .bind(idents)
     .fetch_all(on)
     .await
-    .map_err(|source| StoreError::new(doing, source))?;
+    .map_err(|source| StoreError::new("looking up devices", source))?;
     for (id, imei, ident) in rows {
         let imei = imei
             .and_then(|imei| u64::try_from(imei).ok())
@@ -84,8 +104,9 @@ pub(super) async fn devices(
             (None, None) => None,
         };
     }
-    Ok(ids)
+    Ok(())
 }
+
 /// First and last time a gateway heard each device.
 pub(super) async fn seen(
     on: &mut PgConnection,

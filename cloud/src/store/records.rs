@@ -316,3 +316,65 @@ pub(super) async fn latest(on: &mut PgConnection, rows: &Rows<'_>) -> Result<(),
     .map_err(|source| StoreError::new("updating the latest positions", source))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::batch::{Frame, Unit};
+    use contract::Device;
+    use std::borrow::Cow;
+
+    fn unit(quarantine: Option<Impossible>, received_at_ms: u64) -> Unit {
+        let data = hex::decode("08010000016B40D8EA30010000000000000000000000000000000105021503010101425E0F01F10000601A014E000000000000000001").unwrap();
+        let avl = codec::AvlData::parse(&data).unwrap();
+        let mut record =
+            crate::normalise::record(&avl.records().next().unwrap(), 0, 2, received_at_ms);
+        record.quarantine = quarantine;
+        Unit {
+            place: None,
+            received: 1,
+            dead: 0,
+            dropped: 0,
+            frame: Some(Frame {
+                device: Device::Text("x".into()),
+                received_at_ms,
+                transport: 0,
+                lane: 2,
+                record_count: 1,
+                data,
+            }),
+            records: vec![record],
+            messages: Vec::new(),
+            dead_letters: Vec::new(),
+        }
+    }
+
+    /// Resent later, the same record may be judged otherwise; it must not live in both tables.
+    #[test]
+    fn the_first_judgement_of_a_record_stands() {
+        let devices = Devices::from([(Device::Text("x".into()), 1)]);
+        let (odd, good) = (unit(Some(Impossible::Ahead), 1_000), unit(None, 2_000));
+        for (first, second, wanted) in [
+            (&odd, &good, (0, 1)),
+            (&good, &odd, (1, 0)),
+            (&good, &good, (1, 0)),
+        ] {
+            let jobs: Vec<Job<'_>> = [first, second]
+                .into_iter()
+                .map(|unit| Job {
+                    unit: Cow::Borrowed(unit),
+                    settles: Vec::new(),
+                })
+                .collect();
+            let (positions, quarantine) = sorted(&jobs, &devices);
+            assert_eq!((positions.len(), quarantine.len()), wanted);
+            assert!(
+                positions
+                    .values()
+                    .chain(quarantine.values())
+                    .all(|row| row.job == 0)
+            );
+        }
+    }
+}

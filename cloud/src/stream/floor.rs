@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 
 use super::consumer::chained;
 use super::link::{Link, RedisFailure};
+use crate::backoff::Backoff;
 use crate::metrics::Metrics;
 use crate::store::Committed;
 
@@ -96,6 +97,8 @@ pub async fn run(
     let mut again = tokio::time::interval(Duration::from_secs(keys::REPUBLISH_INTERVAL_S));
     let mut loaded = false;
     let mut missed = false;
+    let mut backoff = Backoff::default();
+    let mut pause = backoff.pause();
     loop {
         let mut all = true;
         tokio::select! {
@@ -104,7 +107,7 @@ pub async fn run(
             () = lost.notified() => {}
             () = board.changed.notified() => all = missed,
             // Until the tables were read once, a floor would seem lower than it is.
-            () = tokio::time::sleep(Duration::from_secs(1)), if !loaded || missed => {}
+            () = tokio::time::sleep(pause), if !loaded || missed => {}
         }
         if all {
             match tables.floors().await {
@@ -114,6 +117,9 @@ pub async fn run(
                 }
                 None => debug!("cannot read settled ranges now"),
             }
+            if !loaded {
+                pause = backoff.pause();
+            }
         }
         if !loaded {
             continue;
@@ -121,11 +127,14 @@ pub async fn run(
         missed = false;
         if let Err(failure) = publish(&link, board.take(all), all).await {
             missed = true;
+            pause = backoff.pause();
             metrics.error();
             warn!(
                 error = chained(&failure),
                 "cannot publish the floor; gateways keep their data meanwhile"
             );
+        } else {
+            backoff.reset();
         }
     }
 }
