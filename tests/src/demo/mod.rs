@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
         .context("no runtime")
         .and_then(|runtime| runtime.block_on(run(&cli)));
     match done {
-        Ok(ledger) => ExitCode::from(u8::from(!(ledger.is_clean() && ledger.rows > 0))),
+        Ok(good) => ExitCode::from(u8::from(!good)),
         Err(error) => {
             eprintln!("demo: {error:#}");
             ExitCode::from(3)
@@ -109,7 +109,8 @@ impl Stop {
     }
 }
 
-async fn run(cli: &Cli) -> Result<Ledger> {
+/// True if every program ran to the end and the ledger is as it must be.
+async fn run(cli: &Cli) -> Result<bool> {
     ensure!(cli.devices > 0, "--devices 0: nobody to drive");
     let mut stop = Stop::new()?;
     let mut screen = Screen::new(cli.no_color);
@@ -148,7 +149,7 @@ async fn run(cli: &Cli) -> Result<Ledger> {
     if cli.keep {
         screen.say(&format!("kept {}", road.dir().display()));
     }
-    Ok(ledger)
+    Ok(healthy && ledger.is_clean() && ledger.rows > 0)
 }
 
 /// Until the end of the time, a wish to stop, or the end of one of our programs (false).

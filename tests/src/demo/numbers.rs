@@ -39,7 +39,7 @@ pub(super) struct Numbers {
 pub(super) struct Gauges {
     url: String,
     database: Option<PgConnection>,
-    last: Option<(Instant, u64, i64)>,
+    last: (Instant, u64, i64),
 }
 
 impl Gauges {
@@ -47,7 +47,7 @@ impl Gauges {
         Gauges {
             url: url.to_owned(),
             database: None,
-            last: None,
+            last: (Instant::now(), 0, 0),
         }
     }
 
@@ -67,15 +67,12 @@ impl Gauges {
             ..Numbers::default()
         };
         let now = Instant::now();
-        let rows = numbers
-            .rows
-            .unwrap_or(self.last.map_or(0, |(_, _, rows)| rows));
-        if let Some((then, acked_then, rows_then)) = self.last {
-            let passed_s = (now - then).as_secs_f64().max(0.001);
-            numbers.acked_per_s = (stats.acked - acked_then) as f64 / passed_s;
-            numbers.rows_per_s = (rows - rows_then) as f64 / passed_s;
-        }
-        self.last = Some((now, stats.acked, rows));
+        let (then, acked_then, rows_then) = self.last;
+        let rows = numbers.rows.unwrap_or(rows_then);
+        let passed_s = (now - then).as_secs_f64().max(0.001);
+        numbers.acked_per_s = (stats.acked - acked_then) as f64 / passed_s;
+        numbers.rows_per_s = (rows - rows_then) as f64 / passed_s;
+        self.last = (now, stats.acked, rows);
         numbers
     }
 

@@ -490,6 +490,25 @@ mod tests {
     }
 
     #[test]
+    fn a_good_answer_makes_it_patient_again() {
+        let mut device = ready(1);
+        let mut now_ms = 1_000;
+        let _ = sent(&all(&mut device, now_ms));
+        for _ in 0..8 {
+            device.on_closed(now_ms);
+            now_ms += PATIENCE.backoff_max_ms;
+            let _ = sent(&reconnect(&mut device, now_ms));
+        }
+        device.on_bytes(now_ms, &[0, 0, 0, 1]);
+        let _ = all(&mut device, now_ms);
+        device.on_closed(now_ms);
+        assert_eq!(
+            all(&mut device, now_ms + PATIENCE.backoff_min_ms),
+            [Output::Connect]
+        );
+    }
+
+    #[test]
     fn an_idle_device_pings_and_an_answerless_end_comes_after_the_rest_is_said() {
         let mut device = ready(200);
         assert_eq!(all(&mut device, 3_900), [], "the frame is not full");

@@ -125,6 +125,14 @@ async fn every_kind_of_damage_is_seen_and_nothing_else() {
                 ..good.clone()
             },
         ),
+        (
+            "INSERT INTO positions VALUES (1, '2000-01-01Z', 1), (1, '2040-01-01Z', 1)",
+            Ledger {
+                phantoms: 2,
+                rows: 29,
+                ..good.clone()
+            },
+        ),
         // The right content at the wrong time is one record lost and one made up.
         (
             "UPDATE positions SET fix_time = fix_time + interval '1 ms' WHERE device_id = 2 AND record_hash = -5",

@@ -56,7 +56,7 @@ pub(super) struct Launch<'a> {
 pub(super) struct Child {
     shell: Shell,
     /// Apart from `shell`, whose `wait` would close it and so kill the program.
-    _alive: ChildStdin,
+    _alive: Option<ChildStdin>,
     program: Pid,
 }
 
@@ -85,7 +85,7 @@ impl Child {
         let program = program.with_context(|| format!("the shell said `{pid}` for a pid"))?;
         Ok(Child {
             shell,
-            _alive: alive,
+            _alive: Some(alive),
             program,
         })
     }
@@ -132,5 +132,109 @@ impl Drop for Child {
     fn drop(&mut self) {
         // The closing pipe kills it if this fails.
         let _ = self.kill9();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    struct Place {
+        dir: tempfile::TempDir,
+        log: std::path::PathBuf,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let dir = tempfile::tempdir().unwrap();
+            let log = dir.path().join("log");
+            Place { dir, log }
+        }
+
+        fn start(&self, script: &str, doomed: Option<&Path>) -> Child {
+            let words: Vec<OsString> = ["/bin/sh", "-c", script].map(OsString::from).into();
+            let dir = self.dir.path();
+            Child::start(&Launch {
+                words: &words,
+                dir,
+                doomed,
+                log: &self.log,
+            })
+            .unwrap()
+        }
+
+        fn log(&self) -> String {
+            std::fs::read_to_string(&self.log).unwrap()
+        }
+
+        async fn until_logged(&self, text: &str) {
+            until(|| self.log().contains(text)).await;
+        }
+    }
+
+    async fn until(mut condition: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !condition() {
+            assert!(Instant::now() < deadline, "waited too long");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn runs(pid: u32) -> bool {
+        // A zombie that init has not fetched yet is as dead as can be.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    }
+
+    #[tokio::test]
+    async fn runs_with_an_empty_environment_and_its_status_is_told() {
+        let place = Place::new();
+        let mut child = place.start("echo home=$HOME, here=$PWD; exit 7", None);
+        until(|| child.ended().unwrap().is_some()).await;
+        assert_eq!(child.ended().unwrap().unwrap().code(), Some(7));
+        let dir = place.dir.path().canonicalize().unwrap();
+        assert_eq!(place.log(), format!("home=, here={}\n", dir.display()));
+        // Signalling what has ended does nothing, least of all to somebody else.
+        child.signal(Signal::KILL).unwrap();
+    }
+
+    #[tokio::test]
+    async fn asks_first_and_kills_what_does_not_listen() {
+        let place = Place::new();
+        let polite = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.02; done";
+        let deaf = "trap '' TERM; echo deaf; while :; do sleep 0.02; done";
+        let mut child = place.start(polite, None);
+        place.until_logged("ready").await;
+        let status = child.terminate(Duration::from_secs(20)).await.unwrap();
+        assert_eq!(status.code(), Some(0));
+
+        let mut child = place.start(deaf, None);
+        place.until_logged("deaf").await;
+        let pid = child.pid();
+        let status = child.terminate(Duration::from_millis(100)).await.unwrap();
+        assert!(!status.success() && !runs(pid));
+    }
+
+    #[tokio::test]
+    async fn dies_with_its_handle_and_with_us() {
+        let place = Place::new();
+        let doomed = tempfile::tempdir().unwrap().keep();
+        std::fs::write(doomed.join("file"), "x").unwrap();
+        let child = place.start("exec sleep 1000", Some(&doomed));
+        let pid = child.pid();
+        assert!(runs(pid));
+        drop(child);
+        assert!(!runs(pid));
+        assert!(
+            doomed.exists(),
+            "a handle that is dropped has an owner who tidies up"
+        );
+
+        // What the kernel does when this process is killed: the pipe ends, and nothing else.
+        let mut child = place.start("exec sleep 1000", Some(&doomed));
+        let pid = child.pid();
+        child._alive = None;
+        until(|| !runs(pid) && !doomed.exists()).await;
     }
 }

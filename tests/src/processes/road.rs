@@ -103,7 +103,6 @@ impl Road {
         // Before anything slow: the commonest mistake is a binary that was not built.
         program_path("gateway")?;
         program_path("cloud")?;
-        let dir = RunDir::new(options.keep)?;
         let redis_options = RedisOptions {
             gateways: vec![options.gateway_id.clone()],
             memory_bytes_max: options.redis_memory_bytes_max,
@@ -117,6 +116,7 @@ impl Road {
                 (Some(postgres), url)
             }
         };
+        let dir = RunDir::new(options.keep)?;
         let (path, doomed) = (dir.path(), dir.doomed());
         let cloud = Cloud::start(path, doomed, &redis, &database_url, &options.cloud);
         let cloud = cloud.await.context("start cloud")?;
