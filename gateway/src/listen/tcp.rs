@@ -252,12 +252,12 @@ impl Hall {
         match reply {
             Reply::Accept => {
                 self.metrics.login(true);
-                tracing::info!(%peer, imei = ?session.imei(), "tracker accepted");
+                tracing::info!(%peer, imei = session.imei().map(tracing::field::debug), "tracker accepted");
             }
             Reply::Refuse => self.metrics.login(false),
             Reply::Damaged => {
                 self.metrics.frame_damaged();
-                tracing::warn!(%peer, imei = ?session.imei(), "frame checksum wrong: answered 0, the tracker will send it again");
+                tracing::warn!(%peer, imei = session.imei().map(tracing::field::debug), "frame checksum wrong: answered 0, the tracker will send it again");
             }
             Reply::Ack(_) => {}
         }
