@@ -52,10 +52,14 @@ impl Source {
     pub(super) fn new(path: &str, text: &str) -> Self {
         let rust = path.ends_with(".rs");
         let code = if rust { code_only(text) } else { String::new() };
+        let shipped = match is_test_file(path) {
+            true => String::new(),
+            false => without_test_modules(&code),
+        };
         Self {
             path: path.to_owned(),
             text: text.to_owned(),
-            shipped: without_test_modules(&code),
+            shipped,
             code,
         }
     }
@@ -188,6 +192,11 @@ fn raw_string_end(chars: &[char], from: usize) -> Option<usize> {
             return Some((i + hashes).min(chars.len()));
         }
     }
+}
+
+/// A test module in a file of its own, as its parent declares with `#[cfg(test)] mod name;`.
+fn is_test_file(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.ends_with("_tests.rs")
 }
 
 /// Blanks `#[cfg(test)] mod name { … }`, also with `pub(crate)`, as rooms lend test data. Expects blanked code, where braces pair.
