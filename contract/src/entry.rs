@@ -234,7 +234,16 @@ impl Entry {
                 Some(_) => ledger::gaps_from_text(fields.text(field::GAP)?)?,
                 None => Vec::new(),
             },
-            records: fields.number(field::RECORDS)?,
+            records: fields
+                .number(field::RECORDS)
+                .ok()
+                .filter(|n| *n <= ledger::RECORDS_MAX)
+                .ok_or_else(|| match fields.get(field::RECORDS) {
+                    Some(_) => fields.bad(field::RECORDS),
+                    None => EntryError::Missing {
+                        field: field::RECORDS,
+                    },
+                })?,
             coding: Coding::from_word(fields.text(field::CODING)?),
             data: fields.required(field::DATA)?.to_vec(),
         };
@@ -382,7 +391,7 @@ mod tests {
 
     #[test]
     fn ranges_are_checked() {
-        for (first, last) in [(9, 5), (1, 513), (1, i64::MAX as u64)] {
+        for (first, last) in [(9, 5), (1, 513), (1, crate::id::NUMBER_MAX)] {
             let mut wrong = entry();
             (wrong.first, wrong.last) =
                 (SpoolSeq::new(first).unwrap(), SpoolSeq::new(last).unwrap());

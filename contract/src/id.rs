@@ -3,13 +3,18 @@
 //! Why newtypes: a spool sequence number handed over as a stream id would compile as `u64` and
 //! release data that nobody stored.
 //!
-//! Invariants: a `GatewayId` can stand in a Redis key as it is; a `SpoolId` fits a signed 64-bit
-//! column; a `SpoolSeq` counts from 1 within one `SpoolId` and is never used for two payloads.
+//! Invariants: a `GatewayId` can stand in a Redis key as it is; a `SpoolId` and a `SpoolSeq` and
+//! their successors fit a signed 64-bit column; a `SpoolSeq` counts from 1 within one `SpoolId` and
+//! is never used for two payloads.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
+
+/// Highest spool id and position: one bit below what a signed 64-bit column holds, so that a range
+/// that ends here still has an end behind it.
+pub const NUMBER_MAX: u64 = (1 << 62) - 1;
 
 /// Longest gateway id, in bytes.
 pub const GATEWAY_ID_BYTES_MAX: usize = 64;
@@ -25,14 +30,14 @@ pub enum IdError {
         /// The text as found.
         found: String,
     },
-    /// Not a spool id: 16 hexadecimal digits, not zero, first digit below 8.
-    #[error("spool id {found:?} is not 16 hexadecimal digits below 8000000000000000")]
+    /// Not a spool id: 16 hexadecimal digits, not zero, first digit below 4.
+    #[error("spool id {found:?} is not 16 hexadecimal digits from 1 to 3fffffffffffffff")]
     Spool {
         /// The text as found.
         found: String,
     },
-    /// Not a position in a spool: a number from 1.
-    #[error("spool sequence number {found:?} is not a number from 1")]
+    /// Not a position in a spool: a number from 1 to [`NUMBER_MAX`].
+    #[error("spool sequence number {found:?} is not a number from 1 to {NUMBER_MAX}")]
     Seq {
         /// The text as found.
         found: String,
@@ -81,19 +86,19 @@ impl FromStr for GatewayId {
 }
 
 /// One opening of one spool: random, minted at every open, so a sequence number is never used
-/// twice for different data. 1 to 2^63-1; text form is 16 lower-case hexadecimal digits.
+/// twice for different data. 1 to [`NUMBER_MAX`]; text form is 16 lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpoolId(u64);
 
 impl SpoolId {
-    /// Makes an id from random bits: the sign bit is cleared, zero becomes one.
+    /// Makes an id from random bits: the two highest are cleared, zero becomes one.
     #[must_use]
     pub fn from_random(bits: u64) -> Self {
-        Self((bits & (u64::MAX >> 1)).max(1))
+        Self((bits & NUMBER_MAX).max(1))
     }
 
     /// # Errors
-    /// [`IdError::Spool`] for zero and for anything that does not fit a signed 64-bit integer.
+    /// [`IdError::Spool`] for zero and for anything above [`NUMBER_MAX`].
     pub fn from_u64(value: u64) -> Result<Self, IdError> {
         let id = Self::from_random(value);
         if id.0 == value {
@@ -105,7 +110,7 @@ impl SpoolId {
         }
     }
 
-    /// 1 to 2^63-1.
+    /// 1 to [`NUMBER_MAX`].
     #[must_use]
     pub fn as_u64(self) -> u64 {
         self.0
@@ -144,9 +149,9 @@ impl SpoolSeq {
     pub const FIRST: Self = Self(1);
 
     /// # Errors
-    /// [`IdError::Seq`] for zero and for numbers that a signed 64-bit column cannot hold.
+    /// [`IdError::Seq`] for zero and for anything above [`NUMBER_MAX`].
     pub fn new(value: u64) -> Result<Self, IdError> {
-        if value == 0 || i64::try_from(value).is_err() {
+        if value == 0 || value > NUMBER_MAX {
             return Err(IdError::Seq {
                 found: value.to_string(),
             });
@@ -154,7 +159,7 @@ impl SpoolSeq {
         Ok(Self(value))
     }
 
-    /// 1 to 2^63-1.
+    /// 1 to [`NUMBER_MAX`].
     #[must_use]
     pub fn get(self) -> u64 {
         self.0
@@ -210,7 +215,7 @@ mod tests {
         for bad in [
             "",
             "0000000000000000",
-            "8000000000000000",
+            "4000000000000000",
             "000000000000000G",
             "1",
             "+00000000000000f",
@@ -223,6 +228,7 @@ mod tests {
     fn sequence_numbers_start_at_one() {
         assert!(SpoolSeq::new(0).is_err());
         assert!(SpoolSeq::new(u64::MAX).is_err());
+        assert!(SpoolSeq::new(NUMBER_MAX).is_ok() && SpoolSeq::new(NUMBER_MAX + 1).is_err());
         assert_eq!(SpoolSeq::FIRST.next().get(), 2);
         assert!("".parse::<SpoolSeq>().is_err());
     }

@@ -25,6 +25,9 @@ pub const DEAD: &str = "dead";
 /// Records that a gateway had to give up, with a [`GapReason`].
 pub const DROPPED: &str = "dropped";
 
+/// More records than any entry or gap can hold: forged numbers must not overflow a sum.
+pub const RECORDS_MAX: u64 = 1 << 40;
+
 /// Why a gateway will never send some positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GapReason {
@@ -80,7 +83,7 @@ impl FromStr for Gap {
         let read = || {
             let mut parts = text.split(':');
             let (first, last) = parts.next()?.split_once('-')?;
-            let records = parts.next()?.parse().ok()?;
+            let records = parts.next()?.parse().ok().filter(|n| *n <= RECORDS_MAX)?;
             let reason = match parts.next()? {
                 "dropped" => GapReason::Dropped,
                 "corrupt" => GapReason::Corrupt,
@@ -135,6 +138,7 @@ mod tests {
             "7-9:1:lost",
             "7-9:1:dropped:x",
             "0-1:1:dropped",
+            "1-1:1099511627777:dropped",
         ] {
             assert!(bad.parse::<Gap>().is_err(), "{bad}");
         }

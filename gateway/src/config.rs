@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::listen::ListenConfig;
 use crate::session::{Admission, SessionLimits};
-use crate::spool::SpoolConfig;
+use crate::spool::{self, SpoolConfig, SpoolError};
 use crate::uplink::{RedisConfig, UplinkConfig};
 
 /// Prefix of the environment variables: `GATEWAY__UPLINK__URL`.
@@ -22,7 +22,7 @@ pub const ENV_PREFIX: &str = "GATEWAY";
 pub static KEYS: &[Key] = &[
     Key::new(
         "gateway.id",
-        "Name of this gateway in Redis: letters, digits, '.', '_', '-'. Default: the host name.",
+        "Name of this gateway in Redis: letters, digits, '.', '_', '-'. Default: the owner of spool.dir, for a new one the host name.",
     ),
     Key::new("listen.tcp", "Addresses for trackers over TCP.").default("0.0.0.0:5027"),
     Key::new(
@@ -131,6 +131,9 @@ pub enum ConfigError {
     /// The gateway id cannot be used.
     #[error("gateway.id")]
     GatewayId(#[source] contract::IdError),
+    /// The spool cannot say whose it is, or belongs to another gateway.
+    #[error("spool.dir")]
+    Spool(#[source] SpoolError),
     /// The IMEI list is broken.
     #[error("access.list {}", path.display())]
     List {
@@ -201,22 +204,15 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with the key, where it was set, and what was expected.
     pub fn new(settings: &Settings) -> Result<Self, ConfigError> {
-        let host = || {
-            rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned()
-        };
-        let gateway = settings
-            .optional_text("gateway.id")?
-            .map_or_else(host, str::to_owned);
-        let gateway = GatewayId::new(gateway).map_err(ConfigError::GatewayId)?;
+        let dir = settings.path("spool.dir")?;
+        let gateway = gateway_id(settings, &dir)?;
         Ok(Self {
             tcp: settings.socket_list("listen.tcp")?,
             listen: listen(settings)?,
             admission: admission(settings)?,
             spool: SpoolConfig {
-                dir: settings.path("spool.dir")?,
+                gateway: gateway.clone(),
+                dir,
                 bytes_max: settings.bytes("spool.bytes_max")?,
             },
             uplink: uplink(settings, gateway.clone())?,
@@ -228,6 +224,20 @@ impl Config {
             gateway,
         })
     }
+}
+
+/// The name that was set, else the spool's owner, else the host name.
+fn gateway_id(settings: &Settings, spool_dir: &Path) -> Result<GatewayId, ConfigError> {
+    let owner = spool::owner(spool_dir).map_err(ConfigError::Spool)?;
+    let name = match (settings.optional_text("gateway.id")?, owner) {
+        (Some(name), _) => name.to_owned(),
+        (None, Some(owner)) => return Ok(owner),
+        (None, None) => {
+            let host = rustix::system::uname();
+            host.nodename().to_string_lossy().into_owned()
+        }
+    };
+    GatewayId::new(name).map_err(ConfigError::GatewayId)
 }
 
 fn listen(settings: &Settings) -> Result<ListenConfig, ConfigError> {

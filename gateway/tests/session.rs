@@ -48,6 +48,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let config = SpoolConfig {
             dir: dir.path().to_owned(),
+            gateway: gateway_id(),
             bytes_max: 1 << 30,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -114,6 +115,10 @@ impl World {
 fn bytes_of(reply: &Reply) -> Vec<u8> {
     let (bytes, length) = reply.to_bytes();
     bytes[..length].to_vec()
+}
+
+fn gateway_id() -> contract::GatewayId {
+    contract::GatewayId::new("test").unwrap()
 }
 
 fn frame(text: &str) -> Vec<u8> {

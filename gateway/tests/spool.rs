@@ -16,12 +16,17 @@ use gateway::spool::{
 fn config(dir: &Path) -> SpoolConfig {
     SpoolConfig {
         dir: dir.to_owned(),
+        gateway: gateway_id(),
         bytes_max: 64 * SEGMENT_BYTES,
     }
 }
 
 fn open(dir: &Path, random: u64) -> Spool {
     Spool::open(config(dir), random).unwrap().0
+}
+
+fn gateway_id() -> contract::GatewayId {
+    contract::GatewayId::new("test").unwrap()
 }
 
 fn frame(number: u64, bytes: usize) -> Append {
@@ -221,6 +226,7 @@ async fn a_full_spool_refuses_keeps_a_tenth_for_urgent_frames_and_frees_what_is_
     let bytes_max = 10 * SEGMENT_BYTES;
     let config = SpoolConfig {
         dir: dir.path().to_owned(),
+        gateway: gateway_id(),
         bytes_max,
     };
     let (spool, _) = Spool::open(config, 1).unwrap();
@@ -281,6 +287,7 @@ async fn strangers_are_left_alone_and_wrong_directories_are_named() {
 
     let small = SpoolConfig {
         dir: dir.path().join("small"),
+        gateway: gateway_id(),
         bytes_max: SPOOL_BYTES_MIN - 1,
     };
     assert!(matches!(
@@ -323,4 +330,27 @@ async fn a_frame_that_no_commit_could_hold_is_refused() {
     let error = spool.append(frame(2, 200_000)).await.unwrap_err();
     assert!(matches!(error, SpoolError::TooLarge { .. }), "{error}");
     assert_eq!(numbers(&read_all(&spool)), [1]);
+}
+
+#[tokio::test]
+async fn a_directory_never_changes_its_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(gateway::spool::owner(dir.path()).unwrap(), None);
+    let spool = tracked(dir.path(), 1);
+    spool.append(frame(1, 10)).await.unwrap();
+    close(spool);
+    assert_eq!(
+        gateway::spool::owner(dir.path()).unwrap(),
+        Some(gateway_id())
+    );
+    let stranger = SpoolConfig {
+        gateway: contract::GatewayId::new("other").unwrap(),
+        ..config(dir.path())
+    };
+    let error = Spool::open(stranger, 2).unwrap_err();
+    assert!(
+        error.to_string().contains("gateway.id = \"test\""),
+        "{error}"
+    );
+    assert_eq!(numbers(&read_all(&open(dir.path(), 3))), [1]);
 }

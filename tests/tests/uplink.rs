@@ -44,6 +44,7 @@ impl Edge {
         let dir = tempfile::tempdir()?;
         let config = SpoolConfig {
             dir: dir.path().to_owned(),
+            gateway: gateway_id(),
             bytes_max: 1 << 28,
         };
         let (spool, _) = Spool::open(config, 7)?;

@@ -20,6 +20,7 @@
 
 mod cursor;
 mod index;
+mod owner;
 mod reader;
 mod recover;
 pub mod segment;
@@ -29,11 +30,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use contract::{Device, Gap, Lane, SettledRanges, SpoolId, SpoolSeq, Transport};
+use contract::envelope::DEVICE_TEXT_BYTES_MAX;
+use contract::{Device, Gap, GatewayId, Lane, SettledRanges, SpoolId, SpoolSeq, Transport};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use index::Index;
+pub use owner::owner;
 pub use reader::{Chunk, Position, Stored};
 
 /// A segment is closed when it holds this many bytes.
@@ -50,6 +53,8 @@ const QUEUE_MAX: usize = 1024;
 pub struct SpoolConfig {
     /// Directory; made when missing.
     pub dir: PathBuf,
+    /// Who owns it; a directory never changes its owner.
+    pub gateway: GatewayId,
     /// Cap in bytes, at least [`SPOOL_BYTES_MIN`].
     pub bytes_max: u64,
 }
@@ -107,7 +112,7 @@ pub enum SpoolError {
         bytes_max: u64,
     },
     /// Refuse the frame; it could never be kept.
-    #[error("frame of {bytes} bytes is larger than a commit may be")]
+    #[error("frame of {bytes} bytes (or its device's name) is larger than a commit may hold")]
     TooLarge {
         /// Its size.
         bytes: usize,
@@ -126,6 +131,18 @@ pub enum SpoolError {
     InUse {
         /// The directory.
         dir: PathBuf,
+    },
+    /// Another gateway's records are in there: set `gateway.id` to its owner, or use another
+    /// directory.
+    #[error(
+        "spool {} belongs to gateway {owner}: set gateway.id = \"{owner}\", or give this gateway its own spool.dir",
+        dir.display()
+    )]
+    Owned {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose it is.
+        owner: GatewayId,
     },
     /// A segment was written by a later version: start that version.
     #[error("spool file {} cannot be read by this version", path.display())]
@@ -225,8 +242,8 @@ impl Spool {
     ///
     /// `random` is 64 random bits for the new spool id.
     /// # Errors
-    /// [`SpoolError::TooSmall`], [`SpoolError::InUse`], [`SpoolError::Newer`],
-    /// [`SpoolError::Storage`].
+    /// [`SpoolError::TooSmall`], [`SpoolError::InUse`], [`SpoolError::Owned`],
+    /// [`SpoolError::Newer`], [`SpoolError::Storage`].
     pub fn open(config: SpoolConfig, random: u64) -> Result<(Self, OpenReport), SpoolError> {
         if config.bytes_max < SPOOL_BYTES_MIN {
             return Err(SpoolError::TooSmall {
@@ -234,6 +251,7 @@ impl Spool {
             });
         }
         let lock = recover::lock(&config.dir)?;
+        owner::claim(&config.dir, &config.gateway)?;
         let recovered = recover::scan(&config.dir)?;
         recover::drop_empty(&recovered.empty);
         let settled = cursor::read(&config.dir);
@@ -279,7 +297,7 @@ impl Spool {
         let bytes = segment::envelope_bytes(&append);
         let name_fits = match &append.device {
             Device::Imei(_) => true,
-            Device::Text(text) => u16::try_from(text.len()).is_ok(),
+            Device::Text(text) => text.len() <= DEVICE_TEXT_BYTES_MAX,
         };
         if bytes > segment::BODY_BYTES_MAX - segment::GROUP_BYTES_MAX || !name_fits {
             return Err(SpoolError::TooLarge { bytes });
