@@ -95,22 +95,41 @@ impl Index {
         }
     }
 
-    /// The first segment with this number or a higher one.
-    pub(crate) fn segment_from(&self, number: u64) -> Option<&Segment> {
-        self.segments.range(number..).next().map(|(_, s)| s)
+    /// The first segment with this number or a higher one, and whether it is the last there is.
+    pub(crate) fn segment_from(&self, number: u64) -> Option<(&Segment, bool)> {
+        let mut segments = self.segments.range(number..);
+        let (_, segment) = segments.next()?;
+        Some((segment, segments.next().is_none()))
     }
 
+    /// Is this segment still known?
+    pub(crate) fn holds(&self, number: u64) -> bool {
+        self.segments.contains_key(&number)
+    }
+
+    /// The openings whose segments are here.
+    pub(crate) fn spools(&self) -> Vec<SpoolId> {
+        let mut spools: Vec<_> = self.segments.values().map(|s| s.spool).collect();
+        spools.dedup();
+        spools
+    }
+
+    /// Notes positions as settled; what never existed is not believed.
     pub(crate) fn settle(&mut self, spool: SpoolId, ranges: &SettledRanges) {
-        if !self.segments.values().any(|s| s.spool == spool) {
-            return; // not ours, or long forgotten
-        }
+        let of_spool = self.segments.values().filter(|s| s.spool == spool);
+        let Some(last) = of_spool.filter_map(|s| s.last).max() else {
+            return; // not ours, long forgotten, or nothing written yet
+        };
         let known = self.settled.entry(spool).or_default();
         let before = known.clone();
-        known.merge(ranges);
+        for &(first, end) in ranges.as_slice() {
+            known.insert(first, end.min(last.get()));
+        }
         self.settled_changed |= *known != before;
     }
 
-    pub(crate) fn settle_range(&mut self, spool: SpoolId, first: u64, last: u64) {
+    #[cfg(test)]
+    fn settle_range(&mut self, spool: SpoolId, first: u64, last: u64) {
         let mut ranges = SettledRanges::new();
         ranges.insert(first, last);
         self.settle(spool, &ranges);
@@ -159,16 +178,17 @@ impl Index {
         self.segments.values().filter_map(unsettled).sum()
     }
 
-    /// The oldest segment that may go: everything in it settled, and not the one being written.
-    pub(crate) fn oldest_settled(&self, writing: u64) -> Option<Segment> {
+    /// Segments that may go, oldest first: everything in them is settled, and none is being written.
+    pub(crate) fn releasable(&self, writing: u64) -> Vec<Segment> {
         self.segments
             .values()
             .filter(|s| s.number != writing)
-            .find(|s| {
+            .filter(|s| {
                 s.last
                     .is_none_or(|last| self.is_settled(s.spool, s.first, last))
             })
             .cloned()
+            .collect()
     }
 
     pub(crate) fn forget(&mut self, number: u64) {
@@ -220,20 +240,30 @@ mod tests {
         assert_eq!((index.backlog(), index.next_number()), (25, 3));
         index.settle_range(old, 3, 12);
         assert_eq!((index.backlog(), index.low(old).get()), (15, 1));
-        assert!(index.oldest_settled(2).is_none(), "1 and 2 are still open");
+        assert!(index.releasable(2).is_empty(), "1 and 2 are still open");
         index.settle_range(old, 1, 2);
         assert_eq!(index.low(old).get(), 13);
-        assert_eq!(index.oldest_settled(2).unwrap().number, 0);
+        assert_eq!(
+            index
+                .releasable(2)
+                .iter()
+                .map(|s| s.number)
+                .collect::<Vec<_>>(),
+            [0]
+        );
         assert!(index.settled_changed().is_some());
         assert!(index.settled_changed().is_none());
         index.forget(0);
         assert_eq!((index.backlog(), index.low(old).get()), (13, 13));
         index.settle_range(new, 1, 5);
         assert!(
-            index.oldest_settled(2).is_none(),
+            index.releasable(2).is_empty(),
             "never the one being written"
         );
-        // Nothing of a spool that is not here is believed.
+        // Nothing that never existed is believed.
+        index.settle_range(new, 1, u64::MAX);
+        index.committed(2, SpoolSeq::new(6).unwrap(), 200, 1);
+        assert!(!index.is_settled(new, SpoolSeq::new(6).unwrap(), SpoolSeq::new(6).unwrap()));
         index.settle_range(SpoolId::from_random(9), 1, 5);
         assert!(!index.is_settled(SpoolId::from_random(9), SpoolSeq::FIRST, SpoolSeq::FIRST));
     }

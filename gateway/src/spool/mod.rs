@@ -28,6 +28,7 @@ mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use contract::envelope::DEVICE_TEXT_BYTES_MAX;
@@ -225,6 +226,8 @@ struct Shared {
     config: SpoolConfig,
     spool: SpoolId,
     index: Mutex<Index>,
+    /// Storage failed for good; nothing is acknowledged any more.
+    failed: AtomicBool,
     /// Held for the life of the process; the lock goes with the file.
     _lock: std::fs::File,
 }
@@ -256,11 +259,7 @@ impl Spool {
         recover::drop_empty(&recovered.empty);
         let settled = cursor::read(&config.dir);
         let spool = SpoolId::from_random(random);
-        let mut index = Index::new(recovered.segments, settled);
-        for (spool, gap) in &recovered.gaps {
-            // Lost positions never arrive; they must not hold the low edge down.
-            index.settle_range(*spool, gap.first.get(), gap.last.get());
-        }
+        let index = Index::new(recovered.segments, settled);
         let report = OpenReport {
             spool,
             segments: index.segment_count(),
@@ -272,6 +271,7 @@ impl Spool {
             config,
             spool,
             index: Mutex::new(index),
+            failed: AtomicBool::new(false),
             _lock: lock,
         });
         let (tail_out, tail) = watch::channel(Tail::default());
@@ -358,6 +358,18 @@ impl Spool {
     #[must_use]
     pub fn low(&self, spool: SpoolId) -> SpoolSeq {
         self.shared.index().low(spool)
+    }
+
+    /// The openings whose data is here.
+    #[must_use]
+    pub fn spools(&self) -> Vec<SpoolId> {
+        self.shared.index().spools()
+    }
+
+    /// Did storage fail for good? Then nothing is acknowledged until a restart.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.shared.failed.load(Ordering::Relaxed)
     }
 
     /// How full it is.

@@ -16,7 +16,7 @@ use contract::{Gap, GapReason, SpoolId, SpoolSeq};
 
 use super::SpoolError;
 use super::index::Segment;
-use super::segment::{self, HEADER_BYTES, SegmentError, SegmentHeader};
+use super::segment::{HEADER_BYTES, SegmentError, SegmentHeader};
 
 const PREFIX: &str = "seg-";
 
@@ -70,8 +70,19 @@ pub(crate) fn scan(dir: &Path) -> Result<Recovered, SpoolError> {
     }
     paths.sort();
     for path in paths {
-        let bytes = read_whole(&path).map_err(|source| SpoolError::storage(&path, source))?;
+        // A file that cannot be read holds back nothing else; it stays where it is.
+        let bytes = match read_whole(&path) {
+            Ok(bytes) => bytes,
+            Err(source) => {
+                tracing::error!(file = %path.display(), %source, "segment cannot be read");
+                recovered.strangers.push(path);
+                continue;
+            }
+        };
         match SegmentHeader::decode(&bytes) {
+            Ok(header) if segment_path(dir, header.segment) != path => {
+                recovered.strangers.push(path); // a copy under another name
+            }
             Ok(_) if bytes.len() == HEADER_BYTES => recovered.empty.push(path),
             Ok(header) => {
                 let (segment, gaps) = walk(path, header, &bytes);
@@ -85,7 +96,28 @@ pub(crate) fn scan(dir: &Path) -> Result<Recovered, SpoolError> {
             Err(_) => recovered.strangers.push(path),
         }
     }
+    recovered.segments.sort_by_key(|segment| segment.number);
+    let lost_between = recovered.segments.windows(2).filter_map(between);
+    recovered.gaps.extend(lost_between.collect::<Vec<_>>());
     Ok(recovered)
+}
+
+/// Positions that one segment lost at its end, seen by where the next one of the opening begins.
+fn between(pair: &[Segment]) -> Option<(SpoolId, Gap)> {
+    let (before, after) = (&pair[0], &pair[1]);
+    let expected = before.last.map_or(before.first, SpoolSeq::next);
+    (before.spool == after.spool && after.first > expected)
+        .then(|| (before.spool, gap(expected, after.first)))
+}
+
+/// Everything from `expected` up to, and without, `found`.
+fn gap(expected: SpoolSeq, found: SpoolSeq) -> Gap {
+    Gap {
+        first: expected,
+        last: SpoolSeq::new(found.get() - 1).unwrap_or(expected),
+        records: 0,
+        reason: GapReason::Corrupt,
+    }
 }
 
 /// Every opening starts a segment; without this a box that only restarts would fill its spool.
@@ -110,26 +142,17 @@ fn walk(path: PathBuf, header: SegmentHeader, bytes: &[u8]) -> (Segment, Vec<(Sp
     let mut last: Option<SpoolSeq> = None;
     let (mut at, mut whole) = (HEADER_BYTES, HEADER_BYTES);
     while at < bytes.len() {
-        match segment::commit_at(header.segment, bytes, at) {
+        match header.commit_at(bytes, at) {
             Ok(commit) => {
                 if commit.first > expected {
-                    let lost = SpoolSeq::new(commit.first.get() - 1).unwrap_or(expected);
-                    gaps.push((
-                        header.spool,
-                        Gap {
-                            first: expected,
-                            last: lost,
-                            records: 0,
-                            reason: GapReason::Corrupt,
-                        },
-                    ));
+                    gaps.push((header.spool, gap(expected, commit.first)));
                 }
-                expected = commit.last().next();
-                last = Some(commit.last());
+                expected = expected.max(commit.last().next());
+                last = last.max(Some(commit.last()));
                 at += commit.len_bytes();
                 whole = at;
             }
-            Err(_) => match segment::next_commit_from(header.segment, bytes, at + 1) {
+            Err(_) => match header.next_commit_from(bytes, at + 1) {
                 Some(next) => at = next,
                 None => break,
             },

@@ -6,15 +6,18 @@
 //! ```text
 //! segment  | header, one 4 KiB block                 | commit | commit | … | end of file
 //! header   | magic 8 | version u16 | 0 u16 | 0 u32 | spool id u64 | segment id u64 | first seq u64 | CRC32C u32 | zeros
-//! commit   | magic u32 | segment id u64 | body bytes u32 | CRC32C u32 | first seq u64 | count u32 | flags u32 | body
+//!          | the same again from byte 2048 on
+//! commit   | magic u32 | spool id u64 | segment id u64 | body bytes u32 | first seq u64 | count u32 | flags u32 | CRC32C u32 | body
 //! body     | envelope × count
 //! envelope | bytes u32 | received_at_ms u64 | transport u8 | lane u8 | device kind u8 | 0 u8 | record_count u32 | device | frame
 //! device   | kind 0: IMEI u64    kind 1: length u16, text
 //! ```
 //! All integers little-endian. The CRC of a commit covers everything after the magic except the
-//! CRC itself, so neither a stale block of another segment nor a moved one passes.
+//! CRC itself, so neither a stale block of another segment nor a moved one passes. The random
+//! spool id stands in every commit because a tracker chooses the bytes of its frames: without it,
+//! a frame stuffed with well-formed commits could speak for others once damage made us search.
 //!
-//! Invariant: [`commit_at`] returns a commit only when its CRC holds for this segment id.
+//! Invariant: [`commit_at`] returns a commit only when its CRC holds for this opening and segment.
 
 use codec::Imei;
 use contract::{Device, Envelope, Lane, SpoolId, SpoolSeq, Transport};
@@ -26,7 +29,13 @@ use super::Append;
 pub const HEADER_BYTES: usize = 4096;
 
 /// Bytes of a commit before its body.
-pub const COMMIT_HEADER_BYTES: usize = 36;
+pub const COMMIT_HEADER_BYTES: usize = 44;
+
+/// Where the second copy of the segment header stands in its block.
+const HEADER_COPY_AT: usize = 2048;
+
+/// Bytes of a segment header with its CRC.
+const HEADER_USED_BYTES: usize = 44;
 
 /// Largest body of one commit: [`GROUP_BYTES_MAX`] and one frame of the largest size more.
 pub const BODY_BYTES_MAX: usize = GROUP_BYTES_MAX + 128 * 1024;
@@ -86,6 +95,15 @@ impl SegmentHeader {
     /// The first block.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        let copy = self.encode_once();
+        let mut block = copy.clone();
+        block.resize(HEADER_COPY_AT, 0);
+        block.extend(copy);
+        block.resize(HEADER_BYTES, 0);
+        block
+    }
+
+    fn encode_once(&self) -> Vec<u8> {
         let mut block = Vec::with_capacity(HEADER_BYTES);
         block.extend(SEGMENT_MAGIC);
         block.extend(SEGMENT_VERSION.to_le_bytes());
@@ -94,33 +112,106 @@ impl SegmentHeader {
         block.extend(self.segment.to_le_bytes());
         block.extend(self.first.get().to_le_bytes());
         block.extend(crc32c::crc32c(&block).to_le_bytes());
-        block.resize(HEADER_BYTES, 0);
         block
     }
 
+    /// Reads either copy: one flipped bit must not cost 4 MiB of acknowledged records.
     /// # Errors
     /// [`SegmentError::NotASegment`], [`SegmentError::NewerVersion`], [`SegmentError::HeaderDamaged`].
     pub fn decode(block: &[u8]) -> Result<Self, SegmentError> {
-        if block.len() < HEADER_BYTES || block[..8] != SEGMENT_MAGIC {
+        if block.len() < HEADER_BYTES {
             return Err(SegmentError::NotASegment);
         }
-        let version = u16::from_le_bytes([block[8], block[9]]);
+        let first = Self::decode_once(block);
+        let second = || Self::decode_once(&block[HEADER_COPY_AT..]);
+        first.or_else(|error| second().map_err(|_| error))
+    }
+
+    fn decode_once(copy: &[u8]) -> Result<Self, SegmentError> {
+        if copy[..8] != SEGMENT_MAGIC {
+            return Err(SegmentError::NotASegment);
+        }
+        // The checksum first: a flipped bit in the version is damage, not a later version.
+        let (stated, used) = (
+            &copy[HEADER_USED_BYTES - 4..HEADER_USED_BYTES],
+            HEADER_USED_BYTES - 4,
+        );
+        if stated != crc32c::crc32c(&copy[..used]).to_le_bytes() {
+            return Err(SegmentError::HeaderDamaged);
+        }
+        let version = u16::from_le_bytes([copy[8], copy[9]]);
         if version > SEGMENT_VERSION {
             return Err(SegmentError::NewerVersion { version });
         }
-        let mut reader = Reader(&block[16..44]);
+        let mut reader = Reader(&copy[16..]);
         let header = || -> Option<Self> {
-            let spool = SpoolId::from_u64(reader.u64()?).ok()?;
-            let segment = reader.u64()?;
-            let first = SpoolSeq::new(reader.u64()?).ok()?;
-            let whole = reader.u32()? == crc32c::crc32c(&block[..40]);
-            whole.then_some(Self {
-                spool,
-                segment,
-                first,
+            Some(Self {
+                spool: SpoolId::from_u64(reader.u64()?).ok()?,
+                segment: reader.u64()?,
+                first: SpoolSeq::new(reader.u64()?).ok()?,
             })
         }();
         header.ok_or(SegmentError::HeaderDamaged)
+    }
+
+    /// The commit that starts at `offset` of this segment.
+    /// # Errors
+    /// [`SegmentError::NoCommit`] when no whole commit of this segment stands there.
+    pub fn commit_at<'a>(
+        &self,
+        bytes: &'a [u8],
+        offset: usize,
+    ) -> Result<Commit<'a>, SegmentError> {
+        self.read_commit(bytes.get(offset..).unwrap_or_default())
+            .ok_or(SegmentError::NoCommit { offset })
+    }
+
+    /// Looks for a whole commit behind damage, from `offset` on, byte by byte.
+    #[must_use]
+    pub fn next_commit_from(&self, bytes: &[u8], offset: usize) -> Option<usize> {
+        (offset..bytes.len().saturating_sub(COMMIT_HEADER_BYTES - 1))
+            .filter(|&at| bytes[at..at + 4] == COMMIT_MAGIC)
+            .find(|&at| self.read_commit(&bytes[at..]).is_some())
+    }
+
+    /// The first place from `offset` on where a commit may begin whose end lies behind `bytes`.
+    #[must_use]
+    pub fn next_possible_from(&self, bytes: &[u8], offset: usize) -> usize {
+        let headers_end = bytes.len().saturating_sub(COMMIT_HEADER_BYTES - 1);
+        (offset..headers_end)
+            .find(|&at| self.commit_bytes(&bytes[at..]).is_some())
+            .unwrap_or(headers_end.max(offset))
+    }
+
+    /// Bytes of the commit whose header stands at the start of `bytes`, as far as the header can be
+    /// believed before its checksum: it is of this segment and within the limits.
+    #[must_use]
+    pub fn commit_bytes(&self, bytes: &[u8]) -> Option<usize> {
+        if bytes.len() < COMMIT_HEADER_BYTES || bytes[..4] != COMMIT_MAGIC {
+            return None;
+        }
+        let mut reader = Reader(&bytes[4..]);
+        let ours = reader.u64()? == self.spool.as_u64() && reader.u64()? == self.segment;
+        let body_bytes = reader.u32()? as usize;
+        (ours && body_bytes <= BODY_BYTES_MAX).then_some(COMMIT_HEADER_BYTES + body_bytes)
+    }
+
+    fn read_commit<'a>(&self, bytes: &'a [u8]) -> Option<Commit<'a>> {
+        let commit = bytes.get(..self.commit_bytes(bytes)?)?;
+        let mut reader = Reader(&commit[24..]);
+        let first = SpoolSeq::new(reader.u64()?).ok()?;
+        let count = reader.u32()?;
+        let flags = reader.u32()?;
+        let crc = reader.u32()?;
+        SpoolSeq::new(first.get().checked_add(u64::from(count))?).ok()?;
+        let body = &commit[COMMIT_HEADER_BYTES..];
+        let fits = count > 0 && count as usize <= body.len() / (4 + ENVELOPE_FIXED_BYTES);
+        (fits && crc == commit_crc(commit)).then_some(Commit {
+            first,
+            count,
+            flags,
+            body,
+        })
     }
 }
 
@@ -183,6 +274,7 @@ pub fn envelope_bytes(append: &Append) -> usize {
 /// Appends one commit to `out`.
 pub fn encode_commit<'a>(
     out: &mut Vec<u8>,
+    spool: SpoolId,
     segment: u64,
     first: SpoolSeq,
     appends: impl IntoIterator<Item = &'a Append>,
@@ -199,18 +291,19 @@ pub fn encode_commit<'a>(
     let body_bytes = out.len() - start - COMMIT_HEADER_BYTES;
     let body_bytes = u32::try_from(body_bytes).expect("a group is far below 4 GiB");
     let header = &mut out[start..start + COMMIT_HEADER_BYTES];
-    header[4..12].copy_from_slice(&segment.to_le_bytes());
-    header[12..16].copy_from_slice(&body_bytes.to_le_bytes());
-    header[20..28].copy_from_slice(&first.get().to_le_bytes());
-    header[28..32].copy_from_slice(&count.to_le_bytes());
-    header[32..36].copy_from_slice(&flags.to_le_bytes());
+    header[4..12].copy_from_slice(&spool.as_u64().to_le_bytes());
+    header[12..20].copy_from_slice(&segment.to_le_bytes());
+    header[20..24].copy_from_slice(&body_bytes.to_le_bytes());
+    header[24..32].copy_from_slice(&first.get().to_le_bytes());
+    header[32..36].copy_from_slice(&count.to_le_bytes());
+    header[36..40].copy_from_slice(&flags.to_le_bytes());
     let crc = commit_crc(&out[start..]);
-    out[start + 16..start + 20].copy_from_slice(&crc.to_le_bytes());
+    out[start + 40..start + 44].copy_from_slice(&crc.to_le_bytes());
 }
 
 fn commit_crc(commit: &[u8]) -> u32 {
-    let crc = crc32c::crc32c(&commit[4..16]);
-    crc32c::crc32c_append(crc, &commit[20..])
+    let crc = crc32c::crc32c(&commit[4..40]);
+    crc32c::crc32c_append(crc, &commit[COMMIT_HEADER_BYTES..])
 }
 
 fn encode_envelope(out: &mut Vec<u8>, append: &Append) {
@@ -237,52 +330,6 @@ fn encode_envelope(out: &mut Vec<u8>, append: &Append) {
         }
     }
     out.extend(&append.bytes);
-}
-
-/// The commit that starts at `offset` of a segment.
-/// # Errors
-/// [`SegmentError::NoCommit`] when no whole commit of this segment stands there.
-pub fn commit_at(segment: u64, bytes: &[u8], offset: usize) -> Result<Commit<'_>, SegmentError> {
-    read_commit(segment, bytes.get(offset..).unwrap_or_default())
-        .ok_or(SegmentError::NoCommit { offset })
-}
-
-fn read_commit(segment: u64, bytes: &[u8]) -> Option<Commit<'_>> {
-    let body_bytes = commit_body_bytes(segment, bytes)?;
-    let commit = bytes.get(..COMMIT_HEADER_BYTES + body_bytes)?;
-    let mut reader = Reader(&commit[16..]);
-    let crc = reader.u32()?;
-    let first = SpoolSeq::new(reader.u64()?).ok()?;
-    let count = reader.u32()?;
-    let flags = reader.u32()?;
-    SpoolSeq::new(first.get().checked_add(u64::from(count))?).ok()?;
-    (count > 0 && crc == commit_crc(commit)).then_some(Commit {
-        first,
-        count,
-        flags,
-        body: &commit[COMMIT_HEADER_BYTES..],
-    })
-}
-
-/// Body length that a commit header claims; `None` when it is no header of this segment or
-/// claims more than a commit may hold.
-#[must_use]
-pub fn commit_body_bytes(segment: u64, header: &[u8]) -> Option<usize> {
-    if header.len() < COMMIT_HEADER_BYTES || header[..4] != COMMIT_MAGIC {
-        return None;
-    }
-    let mut reader = Reader(&header[4..]);
-    let ours = reader.u64()? == segment;
-    let body_bytes = reader.u32()? as usize;
-    (ours && body_bytes <= BODY_BYTES_MAX).then_some(body_bytes)
-}
-
-/// Looks for a whole commit behind damage, from `offset` on, byte by byte.
-#[must_use]
-pub fn next_commit_from(segment: u64, bytes: &[u8], offset: usize) -> Option<usize> {
-    (offset..bytes.len().saturating_sub(COMMIT_HEADER_BYTES - 1))
-        .filter(|&at| bytes[at..at + 4] == COMMIT_MAGIC)
-        .find(|&at| read_commit(segment, &bytes[at..]).is_some())
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -365,16 +412,30 @@ mod tests {
         ]
     }
 
+    fn header(segment: u64) -> SegmentHeader {
+        SegmentHeader {
+            spool: SpoolId::from_random(9),
+            segment,
+            first: seq(1),
+        }
+    }
+
     fn commit(segment: u64, first: u64) -> Vec<u8> {
         let mut out = Vec::new();
-        encode_commit(&mut out, segment, seq(first), &two());
+        encode_commit(
+            &mut out,
+            SpoolId::from_random(9),
+            segment,
+            seq(first),
+            &two(),
+        );
         out
     }
 
     #[test]
     fn a_commit_gives_back_what_went_in() {
         let bytes = commit(7, 41);
-        let read = commit_at(7, &bytes, 0).unwrap();
+        let read = header(7).commit_at(&bytes, 0).unwrap();
         assert_eq!(
             (read.first, read.last(), read.flags),
             (seq(41), seq(42), FLAG_PANIC)
@@ -397,35 +458,54 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_of_another_segment_is_not_ours() {
-        assert!(commit_at(8, &commit(7, 1), 0).is_err());
+    fn a_commit_of_another_segment_or_opening_is_not_ours() {
+        assert!(header(8).commit_at(&commit(7, 1), 0).is_err());
+        let other = SegmentHeader {
+            spool: SpoolId::from_random(10),
+            ..header(7)
+        };
+        assert!(other.commit_at(&commit(7, 1), 0).is_err());
     }
 
     #[test]
     fn every_truncation_and_every_flipped_bit_is_noticed() {
         let bytes = commit(7, 1);
         for cut in 0..bytes.len() {
-            assert!(commit_at(7, &bytes[..cut], 0).is_err(), "cut at {cut}");
+            assert!(
+                header(7).commit_at(&bytes[..cut], 0).is_err(),
+                "cut at {cut}"
+            );
         }
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(commit_at(7, &flipped, 0).is_err(), "bit {bit}");
+            assert!(header(7).commit_at(&flipped, 0).is_err(), "bit {bit}");
         }
-        let header = SegmentHeader {
-            spool: SpoolId::from_random(9),
-            segment: 3,
-            first: seq(1),
-        };
+    }
+
+    #[test]
+    fn a_segment_header_survives_damage_to_either_copy() {
+        let header = header(3);
         let block = header.encode();
+        assert_eq!(block.len(), HEADER_BYTES);
         assert_eq!(SegmentHeader::decode(&block), Ok(header));
-        for bit in (0..10 * 8).chain(16 * 8..44 * 8) {
+        for bit in 0..HEADER_BYTES * 8 {
             let mut flipped = block.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(SegmentHeader::decode(&flipped).is_err(), "bit {bit}");
+            assert_eq!(SegmentHeader::decode(&flipped), Ok(header), "bit {bit}");
         }
+        let mut both = block.clone();
+        (both[20], both[HEADER_COPY_AT + 20]) = (!both[20], !both[HEADER_COPY_AT + 20]);
+        assert_eq!(
+            SegmentHeader::decode(&both),
+            Err(SegmentError::HeaderDamaged)
+        );
         assert_eq!(
             SegmentHeader::decode(&block[..100]),
+            Err(SegmentError::NotASegment)
+        );
+        assert_eq!(
+            SegmentHeader::decode(&[0; HEADER_BYTES]),
             Err(SegmentError::NotASegment)
         );
     }
@@ -436,8 +516,8 @@ mod tests {
         let second = bytes.len();
         bytes.extend(commit(7, 3));
         bytes[10] ^= 1;
-        assert!(commit_at(7, &bytes, 0).is_err());
-        assert_eq!(next_commit_from(7, &bytes, 1), Some(second));
-        assert_eq!(next_commit_from(7, &bytes, second + 1), None);
+        assert!(header(7).commit_at(&bytes, 0).is_err());
+        assert_eq!(header(7).next_commit_from(&bytes, 1), Some(second));
+        assert_eq!(header(7).next_commit_from(&bytes, second + 1), None);
     }
 }

@@ -14,6 +14,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use contract::{Lane, SpoolSeq};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -39,6 +40,14 @@ pub(crate) struct Writer {
     next: SpoolSeq,
     buffer: Vec<u8>,
     failed: Option<SpoolError>,
+}
+
+/// Why a group was not written.
+enum Failure {
+    /// The next group may try.
+    Passing(SpoolError),
+    /// Written pages were refused twice: nothing is acknowledged until a restart.
+    Lasting(SpoolError),
 }
 
 struct Active {
@@ -91,9 +100,20 @@ impl Writer {
         }
         match self.write(group) {
             Ok(()) => self.hand_out(group),
-            Err(error) => {
-                tracing::error!(error = chain(&error), "spool stopped acknowledging");
+            Err(Failure::Passing(error)) => {
+                tracing::error!(
+                    error = chain(&error),
+                    "no new segment; frames are refused meanwhile"
+                );
                 refuse(group.drain(..), &error);
+            }
+            Err(Failure::Lasting(error)) => {
+                tracing::error!(
+                    error = chain(&error),
+                    "spool stopped acknowledging; restart once the disk is well"
+                );
+                refuse(group.drain(..), &error);
+                self.shared.failed.store(true, Ordering::Relaxed);
                 self.failed = Some(error);
             }
         }
@@ -108,15 +128,8 @@ impl Writer {
         let needed = bytes as u64 + SEGMENT_BYTES / 8;
         let bytes_max = self.shared.config.bytes_max;
         let open = bytes_max - bytes_max / RESERVED_PART;
-        while self.shared.index().used_bytes() + needed > open {
-            let Some(settled) = self.shared.index().oldest_settled(self.active.number) else {
-                break;
-            };
-            if let Err(source) = fs::remove_file(&settled.path) {
-                tracing::warn!(file = %settled.path.display(), %source, "settled segment could not be removed");
-                break;
-            }
-            self.shared.index().forget(settled.number);
+        if self.shared.index().used_bytes() + needed > open {
+            self.release(open.saturating_sub(needed));
         }
         let used_bytes = self.shared.index().used_bytes();
         let full = SpoolError::Full {
@@ -132,9 +145,29 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, group: &[Waiting]) -> Result<(), SpoolError> {
+    /// Deletes settled segments, oldest first, until at most `bytes` are used.
+    fn release(&self, bytes: u64) {
+        let releasable = self.shared.index().releasable(self.active.number);
+        for segment in releasable {
+            if self.shared.index().used_bytes() <= bytes {
+                return;
+            }
+            match fs::remove_file(&segment.path) {
+                Ok(()) => self.shared.index().forget(segment.number),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.shared.index().forget(segment.number);
+                }
+                Err(source) => {
+                    tracing::warn!(file = %segment.path.display(), %source, "settled segment could not be removed");
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, group: &[Waiting]) -> Result<(), Failure> {
         if self.active.bytes >= SEGMENT_BYTES {
-            self.active = roll(&self.shared, self.next)?;
+            // Nothing was written yet, so the next group may try again.
+            self.active = roll(&self.shared, self.next).map_err(Failure::Passing)?;
         }
         let Err(first_failure) = self.write_to_active(group) else {
             return Ok(());
@@ -143,14 +176,20 @@ impl Writer {
             error = chain(&first_failure),
             "segment abandoned, its last group goes to a new one"
         );
-        self.active = roll(&self.shared, self.next)?;
-        self.write_to_active(group)
+        self.active = roll(&self.shared, self.next).map_err(Failure::Lasting)?;
+        self.write_to_active(group).map_err(Failure::Lasting)
     }
 
     fn write_to_active(&mut self, group: &[Waiting]) -> Result<(), SpoolError> {
         self.buffer.clear();
         let appends = group.iter().map(|w| &w.append);
-        segment::encode_commit(&mut self.buffer, self.active.number, self.next, appends);
+        segment::encode_commit(
+            &mut self.buffer,
+            self.shared.spool,
+            self.active.number,
+            self.next,
+            appends,
+        );
         let end = self.active.bytes + self.buffer.len() as u64;
         let written = self
             .active

@@ -147,15 +147,17 @@ impl Batcher {
             return (0, false);
         };
         let (mut count, mut bytes) = (0, 0);
+        let mut above = None;
         for stored in &self.waiting {
             let apart = stored.seq.get().saturating_sub(first.seq.get());
             let fits = stored.spool == first.spool
-                && stored.seq >= first.seq
+                && Some(stored.seq) > above
                 && apart < ENVELOPES_MAX as u64
                 && (count == 0 || bytes + stored.bytes.len() <= BATCH_BYTES);
             if !fits {
                 return (count, true);
             }
+            above = Some(stored.seq);
             count += 1;
             bytes += stored.bytes.len();
         }
@@ -230,6 +232,17 @@ pub(crate) mod tests {
         assert_eq!(seqs(&batcher.take(Some(now)).unwrap()), (1, 2, 2));
         batcher.push(stored(1, 3, 10, false), now);
         assert!(batcher.take(Some(now)).is_none(), "the panic is over");
+    }
+
+    #[test]
+    fn positions_always_ascend_within_a_batch() {
+        let now = Instant::now();
+        let mut batcher = Batcher::new(Duration::ZERO);
+        for seq in [8, 9, 8, 9, 10] {
+            batcher.push(stored(1, seq, 10, false), now);
+        }
+        assert_eq!(seqs(&batcher.take(None).unwrap()), (8, 9, 2));
+        assert_eq!(seqs(&batcher.take(None).unwrap()), (8, 10, 3));
     }
 
     #[test]
