@@ -3,7 +3,7 @@
 //! Invariant: nothing is read from the stream before the tables are known to be ours.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use contract::{GatewayId, SettledRanges, SpoolId};
@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::admin::{self, Admin, ListenError};
 use crate::backoff::Backoff;
@@ -45,6 +45,12 @@ pub enum RunError {
         url: String,
         /// Numbers and names.
         missing: String,
+    },
+    /// Our own bug; start again. Nothing is lost: what was not committed is still pending.
+    #[error("the {part} ended by itself; start again, and report what the log says about it")]
+    Part {
+        /// Its name.
+        part: &'static str,
     },
     /// Correct `http.listen`.
     #[error(transparent)]
@@ -89,6 +95,7 @@ pub async fn run(
         metrics,
         stop,
         tasks: TaskTracker::new(),
+        ended: Arc::new(OnceLock::new()),
     };
     parts.start(&config, listener, engine(&timescale));
     parts.tasks.close();
@@ -96,7 +103,10 @@ pub async fn run(
     info!("stopping: no more reading, the batch in hand is finished");
     parts.tasks.wait().await;
     info!("stopped");
-    Ok(())
+    match parts.ended.get() {
+        Some(part) => Err(RunError::Part { part }),
+        None => Ok(()),
+    }
 }
 
 fn engine(timescale: &Timescale) -> String {
@@ -195,6 +205,8 @@ struct Parts {
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// The first part that ended although nobody told it to.
+    ended: Arc<OnceLock<&'static str>>,
 }
 
 impl Parts {
@@ -222,42 +234,62 @@ impl Parts {
             metrics: self.metrics.clone(),
         };
         let (metrics, stop) = (&self.metrics, &self.stop);
-        self.tasks.spawn(consumer.run(stop.clone()));
-        self.tasks.spawn(processor.run(stop.clone()));
-        self.tasks.spawn(claimer::run(
+        self.spawn("consumer", consumer.run(stop.clone()));
+        self.spawn("processor", processor.run(stop.clone()));
+        let stream = || config.stream.clone();
+        let claimer = claimer::run(
             link.clone(),
-            config.stream.clone(),
+            stream(),
             intake,
             metrics.clone(),
             stop.clone(),
-        ));
-        self.tasks.spawn(trimmer::run(
-            link.clone(),
-            config.stream.clone(),
-            metrics.clone(),
-            stop.clone(),
-        ));
+        );
+        self.spawn("claimer", claimer);
+        let trimmer = trimmer::run(link.clone(), stream(), metrics.clone(), stop.clone());
+        self.spawn("trimmer", trimmer);
         let tables = SettledTables(self.database.clone());
-        self.tasks.spawn(floor::run(
+        let floor = floor::run(
             link.clone(),
             board,
             tables,
             metrics.clone(),
             lost,
             stop.clone(),
-        ));
-        self.tasks
-            .spawn(probe(self.database.clone(), metrics.clone(), stop.clone()));
+        );
+        self.spawn("floor", floor);
+        let probe = probe(self.database.clone(), metrics.clone(), stop.clone());
+        self.spawn("probe", probe);
         if let Some(listener) = listener {
             let admin = Admin {
                 metrics: metrics.clone(),
                 link,
-                stream: config.stream.clone(),
+                stream: stream(),
                 engine: engine.into(),
             };
-            self.tasks
-                .spawn(admin::serve(listener, admin, stop.clone()));
+            self.spawn("admin", admin::serve(listener, admin, stop.clone()));
         }
+    }
+
+    /// Runs a part; if it ends before the stop, all others stop too: a processor that looks well
+    /// and does nothing is worse than one that is gone and started again.
+    fn spawn<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        part: impl Future<Output = T> + Send + 'static,
+    ) {
+        let (stop, ended) = (self.stop.clone(), self.ended.clone());
+        self.tasks.spawn(async move {
+            let done = tokio::spawn(part).await;
+            if done.is_err() || !stop.is_cancelled() {
+                error!(
+                    part = name,
+                    panicked = done.is_err(),
+                    "a part ended by itself"
+                );
+                let _ = ended.set(name);
+                stop.cancel();
+            }
+        });
     }
 }
 

@@ -211,17 +211,23 @@ pub struct Batch {
     /// In order of arrival.
     pub units: Vec<Unit>,
     /// For each spool the position below which nothing will ever be sent again.
-    pub lows: HashMap<SpoolId, (GatewayId, u64)>,
+    pub lows: Lows,
+    /// Bytes of the stream items in it.
+    pub bytes: usize,
 }
+
+/// Low edges as each gateway claims them: what a stranger says of a spool is not its owner's word.
+pub type Lows = HashMap<(SpoolId, GatewayId), u64>;
 
 impl Batch {
     /// Adds what one stream item held.
-    pub fn add(&mut self, entry: StreamId, decoded: crate::decode::Decoded) {
+    pub fn add(&mut self, entry: StreamId, decoded: crate::decode::Decoded, bytes: usize) {
         self.entries.push(entry);
+        self.bytes += bytes;
         self.units.extend(decoded.units);
         if let Some((gateway, spool, low)) = decoded.low {
-            let known = self.lows.entry(spool).or_insert((gateway, low));
-            known.1 = known.1.max(low);
+            let known = self.lows.entry((spool, gateway)).or_insert(low);
+            *known = low.max(*known);
         }
     }
 

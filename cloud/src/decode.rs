@@ -71,7 +71,7 @@ pub fn entry(id: StreamId, fields: &Fields) -> Result<Decoded, ForNewerReader> {
         return Err(ForNewerReader::Coding { coding });
     }
     let mut units: Vec<Unit> = entry.gaps.iter().map(|gap| gap_unit(&entry, gap)).collect();
-    match envelopes(&entry) {
+    match envelopes(&entry, id.ms()) {
         Ok(opened) => units.extend(opened),
         Err(error) => units.push(unreadable_payload(&entry, &error)),
     }
@@ -81,7 +81,7 @@ pub fn entry(id: StreamId, fields: &Fields) -> Result<Decoded, ForNewerReader> {
     })
 }
 
-fn envelopes(entry: &Entry) -> Result<Vec<Unit>, Unopened> {
+fn envelopes(entry: &Entry, arrived_ms: u64) -> Result<Vec<Unit>, Unopened> {
     let payload = Payload::open(&entry.coding, &entry.data)?;
     let claimed = entry.first..=entry.last;
     let envelopes = payload.envelopes()?;
@@ -90,7 +90,10 @@ fn envelopes(entry: &Entry) -> Result<Vec<Unit>, Unopened> {
             seq: stray.seq.get(),
         });
     }
-    Ok(envelopes.iter().map(|e| envelope(entry, e)).collect())
+    Ok(envelopes
+        .iter()
+        .map(|e| envelope(entry, e, arrived_ms))
+        .collect())
 }
 
 /// Why the payload gave no envelopes.
@@ -102,7 +105,7 @@ enum Unopened {
     Stray { seq: u64 },
 }
 
-fn envelope(entry: &Entry, envelope: &Envelope<'_>) -> Unit {
+fn envelope(entry: &Entry, envelope: &Envelope<'_>, arrived_ms: u64) -> Unit {
     let frame = Frame {
         device: envelope.device.clone(),
         received_at_ms: envelope.received_at_ms,
@@ -127,7 +130,7 @@ fn envelope(entry: &Entry, envelope: &Envelope<'_>) -> Unit {
         messages: Vec::new(),
         dead_letters: Vec::new(),
     };
-    match read_body(&frame) {
+    match read_body(&frame, arrived_ms) {
         Ok(Body::Records(records)) => unit.records = records,
         Ok(Body::Messages(messages)) => unit.messages = messages,
         Err(letter) => {
@@ -145,7 +148,9 @@ enum Body {
     Messages(Vec<Message>),
 }
 
-fn read_body(frame: &Frame) -> Result<Body, Box<DeadLetter>> {
+/// `arrived_ms` is the clock of Redis when the entry came. A gateway without a battery behind its
+/// clock may wake up in 1970, and every record would seem to come from the future.
+fn read_body(frame: &Frame, arrived_ms: u64) -> Result<Body, Box<DeadLetter>> {
     let dead = |error_class, error: &BodyError| {
         Box::new(DeadLetter {
             record_index: None,
@@ -173,7 +178,7 @@ fn read_body(frame: &Frame) -> Result<Body, Box<DeadLetter>> {
     // Codec id and first count stand before the first record.
     let mut offset = 2;
     let records = data.records().zip(0u32..).map(|(avl, index)| {
-        let record = normalise::record(&avl, index, offset, frame.received_at_ms);
+        let record = normalise::record(&avl, index, offset, frame.received_at_ms.max(arrived_ms));
         offset += avl.raw.len();
         record
     });

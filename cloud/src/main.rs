@@ -110,7 +110,7 @@ impl Failure {
                 ) => 3,
                 RunError::Redis(_) | RunError::Listen(_) => 2,
                 RunError::Database(error) => database_code(error),
-                RunError::Migrations { .. } => 1,
+                RunError::Migrations { .. } | RunError::Part { .. } => 1,
             },
             Self::Database(error) => database_code(error),
             Self::Runtime(_) | Self::Output(_) => 1,

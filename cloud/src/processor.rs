@@ -30,6 +30,10 @@ use crate::stream::{Delivery, Intake, Link};
 /// Stream items in one batch at most, so that a flood of small ones cannot grow it without end.
 const ENTRIES_MAX: usize = 1_000;
 
+/// Bytes of stream items in one batch at most: what they unpack to, their rows and their copies in
+/// a statement stay within the memory of a small server.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// After a stop: how long the batch in hand may still take.
 const STOP_MAX: Duration = Duration::from_secs(20);
 
@@ -100,7 +104,10 @@ impl Processor {
     ) -> Option<Batch> {
         let mut batch = Batch::default();
         let mut until: Option<Moment> = None;
-        while batch.rows() < self.config.batch_rows_max && batch.entries.len() < ENTRIES_MAX {
+        while batch.rows() < self.config.batch_rows_max
+            && batch.entries.len() < ENTRIES_MAX
+            && batch.bytes < BATCH_BYTES_MAX
+        {
             let wait_until = until.unwrap_or_else(|| Moment::now() + Duration::from_secs(1));
             let next = tokio::select! {
                 biased;
@@ -125,7 +132,8 @@ impl Processor {
     fn add(&self, delivery: Delivery, batch: &mut Batch) -> bool {
         match decode::entry(delivery.id, &delivery.fields) {
             Ok(decoded) => {
-                batch.add(delivery.id, decoded);
+                let bytes = delivery.fields.iter().map(|(_, value)| value.len()).sum();
+                batch.add(delivery.id, decoded, bytes);
                 true
             }
             // It stays inside the intake, so this is said once per item and process.

@@ -216,7 +216,8 @@ impl Entry {
     ) -> Result<Self, EntryError> {
         let fields: Vec<(&str, &[u8])> = fields.into_iter().collect();
         let fields = Fields(&fields);
-        let version: u32 = fields.number(field::VERSION)?;
+        let version: u64 = fields.number(field::VERSION)?;
+        let version = u32::try_from(version).unwrap_or(u32::MAX);
         if version > *ENTRY_VERSIONS_READ.end() {
             return Err(EntryError::Newer { version });
         }
@@ -247,6 +248,9 @@ impl Entry {
             coding: Coding::from_word(fields.text(field::CODING)?),
             data: fields.required(field::DATA)?.to_vec(),
         };
+        if entry.low > entry.first {
+            return Err(fields.bad(field::LOW));
+        }
         let span = entry.last.get().checked_sub(entry.first.get());
         if span.is_none_or(|span| span >= ENVELOPES_MAX as u64) {
             return Err(EntryError::Range {
@@ -270,6 +274,9 @@ impl<'a> Fields<'_, 'a> {
     }
 
     fn required(&self, field: &'static str) -> Result<&'a [u8], EntryError> {
+        if self.0.iter().filter(|(name, _)| *name == field).count() > 1 {
+            return Err(self.bad(field));
+        }
         self.get(field).ok_or(EntryError::Missing { field })
     }
 
@@ -286,7 +293,10 @@ impl<'a> Fields<'_, 'a> {
     }
 
     fn number<T: std::str::FromStr>(&self, field: &'static str) -> Result<T, EntryError> {
-        self.text(field)?.parse().map_err(|_| self.bad(field))
+        let text = self.text(field)?;
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let number = digits.then(|| text.parse().ok()).flatten();
+        number.ok_or_else(|| self.bad(field))
     }
 
     fn id<T: std::str::FromStr<Err = IdError>>(
@@ -378,6 +388,30 @@ mod tests {
     }
 
     #[test]
+    fn a_doubled_field_a_signed_number_and_a_low_above_the_range_are_refused() {
+        let mut doubled = entry().to_fields();
+        doubled.push((field::FIRST, b"6".to_vec()));
+        assert!(matches!(
+            read(&doubled),
+            Err(EntryError::Bad {
+                field: field::FIRST,
+                ..
+            })
+        ));
+        for (name, text) in [(field::RECORDS, "+5"), (field::LOW, "6")] {
+            let swap =
+                |(n, v): (&'static str, Vec<u8>)| if n == name { (n, text.into()) } else { (n, v) };
+            let fields: Vec<_> = entry().to_fields().into_iter().map(swap).collect();
+            assert!(
+                matches!(read(&fields), Err(EntryError::Bad { .. })),
+                "{name}"
+            );
+        }
+        let far = [(field::VERSION, b"99999999999".to_vec())];
+        assert!(read(&far).unwrap_err().is_for_a_newer_reader());
+    }
+
+    #[test]
     fn a_newer_version_wins_over_every_other_fault() {
         let fields = [(field::VERSION, b"2".to_vec())];
         let error = read(&fields).unwrap_err();
@@ -392,7 +426,10 @@ mod tests {
     #[test]
     fn ranges_are_checked() {
         for (first, last) in [(9, 5), (1, 513), (1, crate::id::NUMBER_MAX)] {
-            let mut wrong = entry();
+            let mut wrong = Entry {
+                low: SpoolSeq::FIRST,
+                ..entry()
+            };
             (wrong.first, wrong.last) =
                 (SpoolSeq::new(first).unwrap(), SpoolSeq::new(last).unwrap());
             assert!(
@@ -400,7 +437,10 @@ mod tests {
                 "{first}-{last}"
             );
         }
-        let mut widest = entry();
+        let mut widest = Entry {
+            low: SpoolSeq::FIRST,
+            ..entry()
+        };
         (widest.first, widest.last) = (SpoolSeq::new(1).unwrap(), SpoolSeq::new(512).unwrap());
         assert!(read(&widest.to_fields()).is_ok());
     }

@@ -181,8 +181,10 @@ impl fmt::Display for SpoolSeq {
 impl FromStr for SpoolSeq {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        text.parse()
-            .ok()
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        digits
+            .then(|| text.parse().ok())
+            .flatten()
             .and_then(|value| Self::new(value).ok())
             .ok_or_else(|| IdError::Seq {
                 found: text.to_owned(),
@@ -230,6 +232,6 @@ mod tests {
         assert!(SpoolSeq::new(u64::MAX).is_err());
         assert!(SpoolSeq::new(NUMBER_MAX).is_ok() && SpoolSeq::new(NUMBER_MAX + 1).is_err());
         assert_eq!(SpoolSeq::FIRST.next().get(), 2);
-        assert!("".parse::<SpoolSeq>().is_err());
+        assert!("".parse::<SpoolSeq>().is_err() && "+1".parse::<SpoolSeq>().is_err());
     }
 }

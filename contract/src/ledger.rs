@@ -29,27 +29,30 @@ pub const DROPPED: &str = "dropped";
 pub const RECORDS_MAX: u64 = 1 << 40;
 
 /// Why a gateway will never send some positions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum GapReason {
     /// `spool.full = "drop-oldest"` made room.
     Dropped,
     /// The spool found the place damaged.
     Corrupt,
+    /// A reason of a later version: the records are gone all the same.
+    Other(String),
 }
 
 impl GapReason {
     /// The word on the wire and in the ledger.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Dropped => "dropped",
             Self::Corrupt => "corrupt",
+            Self::Other(word) => word,
         }
     }
 }
 
 /// Positions that were acknowledged to trackers and will never arrive: a loss, said aloud.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gap {
     /// First position lost.
     pub first: SpoolSeq,
@@ -63,7 +66,7 @@ pub struct Gap {
 
 /// The text of a gap was not `first-last:records:reason`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("gap {found:?} is not `first-last:records:dropped|corrupt`")]
+#[error("gap {found:?} is not `first-last:records:reason`")]
 pub struct GapError {
     /// The text as found.
     pub found: String,
@@ -87,6 +90,11 @@ impl FromStr for Gap {
             let reason = match parts.next()? {
                 "dropped" => GapReason::Dropped,
                 "corrupt" => GapReason::Corrupt,
+                word if word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+                    && !word.is_empty() =>
+                {
+                    GapReason::Other(word.to_owned())
+                }
                 _ => return None,
             };
             let (first, last) = (first.parse().ok()?, last.parse().ok()?);
@@ -127,7 +135,7 @@ mod tests {
 
     #[test]
     fn gaps_round_trip_and_nonsense_is_refused() {
-        let text = "7-9:120:dropped,11-11:0:corrupt";
+        let text = "7-9:120:dropped,11-11:0:corrupt,12-12:1:of-a-later-version";
         assert_eq!(gaps_to_text(&gaps_from_text(text).unwrap()), text);
         assert!(gaps_from_text("").unwrap().is_empty());
         for bad in [
@@ -135,7 +143,7 @@ mod tests {
             "7-9",
             "7-9:1",
             "9-7:1:dropped",
-            "7-9:1:lost",
+            "7-9:1:Lost!",
             "7-9:1:dropped:x",
             "0-1:1:dropped",
             "1-1:1099511627777:dropped",

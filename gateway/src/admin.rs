@@ -1,12 +1,13 @@
 //! What the gateway says about itself over HTTP, for people and for `tests`.
 //!
-//! `/health` 200 while the process accepts trackers; `/status` one JSON object; `/metrics`
+//! `/health` 200 while records can be kept, 503 when not; `/status` one JSON object; `/metrics`
 //! Prometheus text. No secrets, no IMEIs.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use contract::GatewayId;
@@ -38,7 +39,7 @@ impl Admin {
         stop: CancellationToken,
     ) -> std::io::Result<()> {
         let pages = Router::new()
-            .route("/health", get(async || Json(json!({ "running": true }))))
+            .route("/health", get(health))
             .route("/status", get(status))
             .route("/metrics", get(metrics))
             .with_state(self);
@@ -76,6 +77,18 @@ impl Admin {
 /// What the system says.
 pub async fn bind(addr: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(addr).await
+}
+
+/// 503 once storage failed for good: nothing is acknowledged until a restart.
+async fn health(State(admin): State<Admin>) -> (StatusCode, Json<Value>) {
+    let failed = admin.spool.has_failed();
+    let code = if failed {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::OK
+    };
+    let spool = if failed { "failed" } else { "ok" };
+    (code, Json(json!({ "running": true, "spool": spool })))
 }
 
 async fn status(State(admin): State<Admin>) -> Json<Value> {

@@ -4,8 +4,10 @@
 //! acknowledged), then the uplink (hands over for a while), last the spool.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,9 +42,13 @@ pub enum AppError {
     Random(#[source] getrandom::Error),
 }
 
+/// A stopping gateway waits this long for each of its parts; what is unfinished then was never
+/// acknowledged.
+const PART_STOP_MAX: Duration = Duration::from_secs(10);
+
 /// Runs until `stop`, then stops in the order of the data.
 /// # Errors
-/// [`AppError`], only before anything was accepted.
+/// [`AppError`]: an address or the spool cannot be had.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
     let random = getrandom::u64().map_err(AppError::Random)?;
     let spool_dir = config.spool.dir.clone();
@@ -97,6 +103,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         backlog = found.backlog,
         "gateway started"
     );
+    let drain = config.uplink.drain;
     let uplink_stop = CancellationToken::new();
     let uplink = Uplink::new(
         config.uplink,
@@ -110,15 +117,20 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     doors.close();
     doors.wait().await;
     sessions.close();
-    sessions.wait().await;
+    if timeout(PART_STOP_MAX, sessions.wait()).await.is_err() {
+        tracing::warn!(
+            connections = sessions.len(),
+            "connections that do not end are left behind"
+        );
+    }
     tracing::info!("trackers are gone; handing over what waits");
     uplink_stop.cancel();
-    // The uplink ends by itself within its drain time.
-    let _ = uplink.await;
+    // It ends by itself within its drain time, or when an answer of Redis is long in coming.
+    let _ = timeout(drain + PART_STOP_MAX, uplink).await;
     let backlog = spool.usage().backlog;
     pages_stop.cancel();
     pages.close();
-    pages.wait().await;
+    let _ = timeout(PART_STOP_MAX, pages.wait()).await;
     tracing::info!(
         backlog,
         "gateway stopped; what is unsettled stays in the spool"

@@ -3,6 +3,7 @@
 //! Invariant: every part receives its own struct from here and never reads the environment.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,10 +14,13 @@ use thiserror::Error;
 use crate::listen::ListenConfig;
 use crate::session::{Admission, SessionLimits};
 use crate::spool::{self, SpoolConfig, SpoolError};
-use crate::uplink::{RedisConfig, UplinkConfig};
+use crate::uplink::{ConnectError, RedisConfig, UplinkConfig};
 
 /// Prefix of the environment variables: `GATEWAY__UPLINK__URL`.
 pub const ENV_PREFIX: &str = "GATEWAY";
+
+/// Shorter pauses would only heat the processor while Redis is away.
+const RETRY_MAX_MIN: Duration = Duration::from_millis(100);
 
 /// Every setting, with its default and the founding documents' names.
 pub static KEYS: &[Key] = &[
@@ -128,6 +132,9 @@ pub enum ConfigError {
     /// A key or value is wrong.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// Address and certificates of Redis do not go together.
+    #[error("uplink")]
+    Redis(#[source] ConnectError),
     /// The gateway id cannot be used.
     #[error("gateway.id")]
     GatewayId(#[source] contract::IdError),
@@ -241,9 +248,8 @@ fn gateway_id(settings: &Settings, spool_dir: &Path) -> Result<GatewayId, Config
 }
 
 fn listen(settings: &Settings) -> Result<ListenConfig, ConfigError> {
-    let frame_bytes_max = settings.bytes("listen.frame_bytes_max")?.min(65_535);
     let codec = codec::Limits {
-        frame_bytes_max: usize::try_from(frame_bytes_max).unwrap_or(65_535),
+        frame_bytes_max: bytes_within(settings, "listen.frame_bytes_max", 1_280..=65_535)?,
         ..codec::Limits::default()
     };
     Ok(ListenConfig {
@@ -254,6 +260,19 @@ fn listen(settings: &Settings) -> Result<ListenConfig, ConfigError> {
             idle_timeout: settings.duration("listen.idle_timeout")?,
             codec,
         },
+    })
+}
+
+fn bytes_within(
+    settings: &Settings,
+    name: &str,
+    range: RangeInclusive<u64>,
+) -> Result<usize, ConfigError> {
+    let bytes = settings.bytes(name)?;
+    let fits = range.contains(&bytes).then(|| usize::try_from(bytes).ok());
+    fits.flatten().ok_or_else(|| {
+        let expected = format!("{} to {} bytes", range.start(), range.end());
+        settings.invalid(name, expected, None).into()
     })
 }
 
@@ -269,20 +288,30 @@ fn admission(settings: &Settings) -> Result<Admission, ConfigError> {
 }
 
 fn uplink(settings: &Settings, gateway: GatewayId) -> Result<UplinkConfig, ConfigError> {
-    let in_flight_bytes_max = settings.bytes("uplink.in_flight_bytes_max")?;
     let retry_max: Duration = settings.duration("uplink.retry_max")?;
+    if retry_max < RETRY_MAX_MIN {
+        return Err(settings
+            .invalid("uplink.retry_max", "100ms or more", None)
+            .into());
+    }
+    let redis = RedisConfig {
+        url: settings.text("uplink.url")?.to_owned(),
+        cert: settings.optional_path("uplink.cert")?,
+        key: settings.optional_path("uplink.key")?,
+        ca: settings.optional_path("uplink.ca")?,
+    };
+    redis.check().map_err(ConfigError::Redis)?;
     Ok(UplinkConfig {
         gateway,
-        redis: RedisConfig {
-            url: settings.text("uplink.url")?.to_owned(),
-            cert: settings.optional_path("uplink.cert")?,
-            key: settings.optional_path("uplink.key")?,
-            ca: settings.optional_path("uplink.ca")?,
-        },
+        redis,
         stream: settings.text("uplink.stream")?.to_owned(),
         flush: settings.duration("uplink.flush")?,
         compress: settings.flag("uplink.compress")?,
-        in_flight_bytes_max: usize::try_from(in_flight_bytes_max).unwrap_or(usize::MAX),
+        in_flight_bytes_max: bytes_within(
+            settings,
+            "uplink.in_flight_bytes_max",
+            1 << 20..=1 << 31,
+        )?,
         resend_after: settings.duration("uplink.resend_after")?,
         retry_max,
         drain: settings.duration("uplink.drain")?,

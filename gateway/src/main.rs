@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use gateway::app::{self, AppError};
 use gateway::chain::chain;
 use gateway::config::{self, Config, LogConfig};
+use gateway::spool::SpoolError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -145,7 +146,18 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     runtime.map_err(|error| Failure::new(1, error))
 }
 
+/// Every tracker is a file to the system, and the usual limit of 1024 is met long before ours.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
+
 async fn run(config: Config) -> Result<(), Failure> {
+    raise_file_limit();
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| Failure::new(1, e))?;
@@ -157,9 +169,16 @@ async fn run(config: Config) -> Result<(), Failure> {
         }
         tracing::info!("stopping: no new frames, what was begun is finished");
         stopping.cancel();
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("told to stop twice: not waiting any longer, the spool keeps what it has");
+        std::process::exit(1);
     });
     app::run(config, stop).await.map_err(|error| {
         let exit = match error {
+            AppError::Spool(SpoolError::TooSmall { .. } | SpoolError::Owned { .. }) => 2,
             AppError::Spool(_) => 4,
             AppError::Listen(_) | AppError::Http { .. } => 3,
             AppError::Random(_) => 1,

@@ -258,7 +258,7 @@ fn bad_logins_are_refused_and_nothing_behind_them_is_read() {
     let mut session = Session::new(limits(), list, now);
     let (said, _, closed) = world.talk(&mut session, &[&login(), &frame(FRAME_1)], now);
     assert_eq!(said, [0]);
-    assert!(matches!(closed, Some(CloseReason::Refused(_))));
+    assert!(matches!(closed, Some(CloseReason::Refused { .. })));
 }
 
 #[test]

@@ -206,7 +206,7 @@ async fn damage_in_the_middle_costs_that_commit_and_is_reported() {
         assert_eq!(left.len(), 4, "byte {byte}: {left:?}");
         let lost: Vec<u64> = (1..=5).filter(|n| !left.contains(n)).collect();
         if lost != [5] {
-            let (of, gap) = report.gaps[0];
+            let (of, gap) = report.gaps[0].clone();
             assert_eq!(
                 (of, gap.first.get(), gap.last.get()),
                 (SpoolId::from_random(1), lost[0], lost[0])

@@ -21,7 +21,7 @@ pub fn record_hash(raw: &[u8]) -> i32 {
     u32::try_from(low).expect("masked to 32 bits").cast_signed()
 }
 
-/// Types one record. `received_at_ms` is the gateway's clock; `offset` is where the record's bytes
+/// Types one record. `received_at_ms` is the latest of the clocks that saw it pass; `offset` is where the record's bytes
 /// begin in the data field.
 #[must_use]
 pub fn record(avl: &AvlRecord<'_>, index: u32, offset: usize, received_at_ms: u64) -> Record {

@@ -26,7 +26,7 @@ use super::insert;
 pub use super::plan::Tally;
 use super::plan::{self, Run};
 use super::settle;
-use crate::batch::{Batch, DeadLetter, Split, StreamId, Unit};
+use crate::batch::{Batch, DeadLetter, Lows, Split, StreamId, Unit};
 
 /// A transaction that takes longer has lost its server: far above the slowest batch measured, and
 /// without it a dead connection would hang until the kernel gives up after a quarter of an hour.
@@ -139,7 +139,10 @@ impl Writer {
                     continue;
                 }
                 Err(error) if error.next() == Next::Split => error,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.forget();
+                    return Err(error);
+                }
             };
             match Split::of(units.into_owned()) {
                 Split::Halves(left, right) => {
@@ -156,12 +159,20 @@ impl Writer {
         Ok(committed)
     }
 
+    /// After an error the server may be another one (a standby that lags, a restored copy), and an
+    /// id remembered from before may name nothing there.
+    fn forget(&mut self) {
+        self.devices.clear();
+        self.owners.clear();
+        self.lows.clear();
+    }
+
     /// Puts aside the records of `unit` that the database refuses; all of it, if it is none of them.
     async fn isolate(
         &self,
         unit: &Unit,
         refusal: StoreError,
-        lows: &HashMap<SpoolId, (GatewayId, u64)>,
+        lows: &Lows,
     ) -> Result<Part, StoreError> {
         let mut rest = unit.clone();
         rest.records.clear();
@@ -194,12 +205,7 @@ impl Writer {
         }
     }
 
-    async fn attempt(
-        &self,
-        units: &[Unit],
-        lows: &HashMap<SpoolId, (GatewayId, u64)>,
-        end: End,
-    ) -> Result<Part, StoreError> {
+    async fn attempt(&self, units: &[Unit], lows: &Lows, end: End) -> Result<Part, StoreError> {
         let doing = "opening a transaction";
         let pool = self.database.pool();
         let mut connection = match pool.acquire().await {
@@ -232,7 +238,7 @@ impl Writer {
         &self,
         connection: &mut PgConnection,
         units: &[Unit],
-        lows: &HashMap<SpoolId, (GatewayId, u64)>,
+        lows: &Lows,
         end: End,
     ) -> Result<Part, StoreError> {
         let begun = connection.begin().await;
@@ -266,11 +272,11 @@ impl Writer {
     }
 
     /// Low edges above those that are known to be in the database.
-    fn risen(&self, lows: &HashMap<SpoolId, (GatewayId, u64)>) -> Vec<(SpoolId, GatewayId, u64)> {
+    fn risen(&self, lows: &Lows) -> Vec<(SpoolId, GatewayId, u64)> {
         let mut risen: Vec<_> = lows
             .iter()
-            .filter(|(spool, (_, low))| self.lows.get(spool).is_none_or(|known| known < low))
-            .map(|(spool, (gateway, low))| (*spool, gateway.clone(), *low))
+            .filter(|((spool, _), low)| self.lows.get(spool).is_none_or(|known| known < *low))
+            .map(|((spool, gateway), low)| (*spool, gateway.clone(), *low))
             .collect();
         risen.sort_by_key(|low| low.0);
         risen

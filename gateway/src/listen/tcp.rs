@@ -3,7 +3,7 @@
 //! Why the task decides nothing: it reads when the session wants bytes, writes what the session
 //! says, keeps what the session hands over, and hangs up when told.
 //!
-//! Invariants: at most one frame and one read of bytes are buffered per connection, and nothing
+//! Invariants: at most one frame and one read of bytes are buffered per connection, and one read
 //! while it is silent; a stopping gateway still finishes the frame it has begun to keep.
 
 use std::io;
@@ -174,7 +174,7 @@ impl Hall {
                 tracing::warn!(%peer, reason = chain(&reason), "connection closed");
             }
             Err(broken) => {
-                tracing::warn!(%peer, reason = chain(&broken), "connection broken");
+                tracing::warn!(%peer, imei = session.imei().map(tracing::field::debug), reason = chain(&broken), "connection broken");
             }
         }
         // A peer that does not take the goodbye loses nothing.
@@ -215,7 +215,7 @@ impl Hall {
             }
             let taken = pending.len() - rest.len();
             if taken == pending.len() {
-                pending = Vec::new(); // a silent tracker holds no buffer
+                pending = Vec::new(); // a silent tracker holds no old frame
             } else {
                 pending.drain(..taken);
             }

@@ -102,8 +102,14 @@ pub enum CloseReason {
     #[error("login is not an IMEI")]
     NotAnImei(#[source] ImeiError),
     /// This IMEI may not talk here.
-    #[error("login refused")]
-    Refused(#[source] Refusal),
+    #[error("login of {imei:?} refused")]
+    Refused {
+        /// Who asked.
+        imei: Imei,
+        /// Why not.
+        #[source]
+        refusal: Refusal,
+    },
     /// The bytes cannot be followed any further.
     #[error("byte {offset} of what was pending cannot be followed")]
     Bytes {
@@ -215,7 +221,7 @@ impl Session {
                 self.state = State::Ready(imei);
                 Effect::Send(Reply::Accept)
             }
-            Err(refusal) => self.close(Some(Reply::Refuse), CloseReason::Refused(refusal)),
+            Err(refusal) => self.close(Some(Reply::Refuse), CloseReason::Refused { imei, refusal }),
         }
     }
 

@@ -49,6 +49,12 @@ pub enum ConnectError {
     /// `uplink.cert` and `uplink.key` come together.
     #[error("uplink.cert and uplink.key must both be set, or neither")]
     HalfIdentity,
+    /// Say `rediss://`, or leave the certificates out.
+    #[error("certificates are set, but {url} does not ask for TLS: write rediss://")]
+    NotTls {
+        /// The address without its password.
+        url: String,
+    },
     /// The address is no Redis URL, or a certificate is not PEM.
     #[error("address or certificates are unusable")]
     Unusable(#[source] redis::RedisError),
@@ -90,6 +96,22 @@ impl RedisConfig {
             Client::open(info)
         };
         client.map_err(ConnectError::Unusable)
+    }
+
+    /// Looks at address and names without reading a file, so that a mistake ends the start and not
+    /// every attempt to connect.
+    /// # Errors
+    /// [`ConnectError::HalfIdentity`], [`ConnectError::NotTls`], [`ConnectError::Unusable`].
+    pub fn check(&self) -> Result<(), ConnectError> {
+        if self.cert.is_some() != self.key.is_some() {
+            return Err(ConnectError::HalfIdentity);
+        }
+        let any = self.cert.is_some() || self.ca.is_some();
+        if any && !self.url.starts_with("rediss://") {
+            return Err(ConnectError::NotTls { url: self.shown() });
+        }
+        let info = self.url.as_str().into_connection_info();
+        info.map(drop).map_err(ConnectError::Unusable)
     }
 
     /// # Errors

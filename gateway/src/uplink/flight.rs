@@ -112,10 +112,12 @@ impl Flight {
 
     /// Batches to send again: overdue, and either the floor shows later data of the same spool as
     /// settled (a hole), or the group has nothing left to read or acknowledge (`group_is_idle`).
+    /// The oldest `batches_max` of them; the others stay overdue.
     pub fn overdue(
         &mut self,
         now: Instant,
         group_is_idle: bool,
+        batches_max: usize,
         high_edge: impl Fn(SpoolId) -> u64,
     ) -> Vec<Sent> {
         let lost: Vec<bool> = self
@@ -128,7 +130,7 @@ impl Flight {
             .collect();
         let mut again = Vec::new();
         for (sent, lost) in self.sent.iter_mut().zip(lost) {
-            if lost {
+            if lost && again.len() < batches_max {
                 sent.sent_at = now;
                 sent.times += 1;
                 again.push(sent.clone());
@@ -188,20 +190,23 @@ mod tests {
         assert!(!flight.has_overdue(late - Duration::from_millis(1)));
         assert!(flight.has_overdue(late));
         assert!(
-            flight.overdue(late, false, |_| 0).is_empty(),
+            flight.overdue(late, false, 9, |_| 0).is_empty(),
             "slow is not lost"
         );
         assert!(
-            flight.overdue(late, false, |_| 5).is_empty(),
+            flight.overdue(late, false, 9, |_| 5).is_empty(),
             "nothing later is settled"
         );
-        assert_eq!(firsts(&flight.overdue(late, false, |_| 6)), [1]);
+        assert_eq!(firsts(&flight.overdue(late, false, 9, |_| 6)), [1]);
         assert!(
-            flight.overdue(late, true, |_| 0).is_empty(),
+            flight.overdue(late, true, 9, |_| 0).is_empty(),
             "just sent again"
         );
-        assert_eq!(firsts(&flight.overdue(late + MINUTE, true, |_| 0)), [9]);
-        assert_eq!(firsts(&flight.overdue(late + 2 * MINUTE, true, |_| 0)), [1]);
+        assert_eq!(firsts(&flight.overdue(late + MINUTE, true, 9, |_| 0)), [9]);
+        assert_eq!(
+            firsts(&flight.overdue(late + 2 * MINUTE, true, 9, |_| 0)),
+            [1]
+        );
     }
 
     #[test]

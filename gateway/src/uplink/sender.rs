@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use contract::entry::{Coding, Entry, Kind};
 use contract::version::{self, VersionsRead};
-use contract::{Gap, GatewayId, Payload, SettledRanges, SpoolId, keys};
+use contract::{Envelope, Gap, GatewayId, Payload, SettledRanges, SpoolId, SpoolSeq, keys};
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamInfoGroupsReply;
 use redis::{AsyncCommands as _, RedisError, RedisResult, SetExpiry, SetOptions};
@@ -21,11 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, Batcher};
 use super::connect::{ConnectError, RedisConfig, remedy};
-use super::flight::Flight;
+use super::flight::{Flight, Sent};
 use crate::chain::chain;
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::spool::{Position, Spool, SpoolError};
+use crate::spool::{Position, Spool, SpoolError, Stored};
 
 /// Entries in one pipeline; more gains nothing (measured).
 const PIPELINE_DEPTH: usize = 32;
@@ -90,6 +90,8 @@ pub struct Uplink {
     /// Taken from the batcher, not yet accepted by Redis.
     unsent: VecDeque<Batch>,
     next: Position,
+    /// Entries in the next pipeline.
+    depth: usize,
     /// What was last seen on the floor, per spool.
     floors: HashMap<SpoolId, SettledRanges>,
     gaps: Vec<(SpoolId, Gap)>,
@@ -113,6 +115,7 @@ impl Uplink {
             metrics,
             unsent: VecDeque::new(),
             next: Position::default(),
+            depth: PIPELINE_DEPTH,
             floors: HashMap::new(),
             gaps,
             contract_missing_said: false,
@@ -176,6 +179,7 @@ impl Uplink {
         self.say_hello(&mut redis).await?;
         tracing::info!(url = %self.config.redis.shown(), stream = %self.config.stream, "uplink connected");
         self.metrics.uplink_connected(true);
+        self.send_gaps(&mut redis).await?;
         let mut tail = self.spool.tail();
         let mut floor_at = Instant::now();
         let mut hello_at = Instant::now() + Duration::from_secs(keys::REPUBLISH_INTERVAL_S);
@@ -187,6 +191,7 @@ impl Uplink {
             }
             if now >= hello_at {
                 self.say_hello(&mut redis).await?;
+                self.send_gaps(&mut redis).await?;
                 hello_at = now + Duration::from_secs(keys::REPUBLISH_INTERVAL_S);
             }
             if now >= floor_at {
@@ -198,15 +203,16 @@ impl Uplink {
             if self.flight.batches() > 0 {
                 floor_at = floor_at.min(now + FLOOR_INTERVAL);
             }
-            if sent {
-                continue;
-            }
             let handed_over = at_end && self.batcher.waiting_bytes() == 0;
             if give_up_at.is_some_and(|at| handed_over || now >= at) {
                 return Ok(());
             }
-            // Full flight: only the floor helps. Otherwise new data or the flush interval.
-            let wake = [Some(floor_at), self.batcher.deadline(), give_up_at];
+            if sent {
+                continue;
+            }
+            // A full flight waits for the floor alone; otherwise new data or the flush interval.
+            let flush_at = self.batcher.deadline().filter(|_| self.has_room());
+            let wake = [Some(floor_at), flush_at, give_up_at];
             let wake = wake.into_iter().flatten().min().unwrap_or(floor_at);
             tokio::select! {
                 () = sleep_until(wake.into()) => {}
@@ -251,32 +257,30 @@ impl Uplink {
         // Asked before the floor: what the group finished in between then shows on the floor.
         let overdue = self.flight.has_overdue(now);
         let idle = overdue && self.group_is_idle(redis).await?;
-        let floor: HashMap<String, String> =
-            redis.hgetall(keys::floor(&self.config.gateway)).await?;
-        for (spool, ranges) in floor {
-            let (Ok(spool), Ok(ranges)) = (spool.parse(), SettledRanges::parse(&ranges)) else {
+        // Only the openings that are here: the hash keeps those of every start there ever was.
+        for spool in self.spool.spools() {
+            let field = spool.to_string();
+            let ranges: Option<String> = redis
+                .hget(keys::floor(&self.config.gateway), &field)
+                .await?;
+            let Some(ranges) = ranges else { continue };
+            let Ok(ranges) = SettledRanges::parse(&ranges) else {
                 tracing::warn!(%spool, %ranges, "unreadable floor ignored");
                 continue;
             };
             self.spool.settle(spool, &ranges);
             self.flight.settle(spool, &ranges, now);
+            self.gaps.retain(|(of, gap)| {
+                *of != spool || !ranges.contains_all(gap.first.get(), gap.last.get())
+            });
             self.floors.insert(spool, ranges);
         }
         self.sync_settled().await;
         if overdue {
             let floors = &self.floors;
             let high_edge = |spool| floors.get(&spool).map_or(0, SettledRanges::high_edge);
-            let again = self.flight.overdue(now, idle, high_edge);
-            if !again.is_empty() {
-                tracing::warn!(
-                    batches = again.len(),
-                    idle,
-                    "sent but not stored in time: sending again"
-                );
-            }
-            for sent in again {
-                self.send_again(sent, redis).await?;
-            }
+            let again = self.flight.overdue(now, idle, PIPELINE_DEPTH, high_edge);
+            self.send_again(&again, redis).await?;
         }
         self.metrics.uplink_in_flight(self.flight.bytes());
         Ok(())
@@ -292,6 +296,8 @@ impl Uplink {
             Err(error) if error.detail().is_some_and(|d| d.contains("no such key")) => {
                 return Ok(true);
             }
+            // Not allowed to ask: then only a hole can tell.
+            Err(error) if error.code() == Some("NOPERM") => return Ok(false),
             Err(error) => return Err(error.into()),
         };
         let group = groups
@@ -314,33 +320,66 @@ impl Uplink {
         }
     }
 
+    /// Sends again what `lost` names, in one pass over the spool and one pipeline.
     async fn send_again(
         &mut self,
-        sent: super::flight::Sent,
+        lost: &[Sent],
         redis: &mut MultiplexedConnection,
     ) -> Result<(), Trouble> {
+        let Some(from) = lost.iter().map(|sent| sent.at).min() else {
+            return Ok(());
+        };
+        tracing::warn!(
+            batches = lost.len(),
+            "sent but not stored in time: sending again"
+        );
+        let until = lost.iter().map(|sent| sent.at).max().unwrap_or(from);
+        let is_lost = |stored: &Stored| {
+            let of = |sent: &&Sent| sent.spool == stored.spool;
+            let mut candidates = lost.iter().filter(of);
+            candidates.any(|sent| (sent.first..=sent.last).contains(&stored.seq))
+        };
         let now = Instant::now();
         let mut batcher = Batcher::new(Duration::ZERO);
-        let mut at = sent.at;
+        let mut at = from;
         loop {
             let chunk = self.read(at).await?;
-            let mut past = chunk.at_end;
-            for stored in chunk.stored {
-                past |= stored.spool != sent.spool || stored.seq > sent.last;
-                if stored.spool == sent.spool && (sent.first..=sent.last).contains(&stored.seq) {
-                    batcher.push(stored, now);
-                }
-            }
-            if past || chunk.next == at {
+            // A batch begins at `until` or before, and is far shorter than a read.
+            let past = chunk.stored.last().is_some_and(|s| s.at > until) && at > until;
+            chunk
+                .stored
+                .into_iter()
+                .filter(is_lost)
+                .for_each(|stored| batcher.push(stored, now));
+            if chunk.at_end || past || chunk.next == at {
                 break;
             }
             at = chunk.next;
         }
+        let mut pipe = redis::pipe();
         while let Some(batch) = batcher.take(None) {
             self.metrics.uplink_resent(batch.stored().len());
-            let mut pipe = redis::pipe();
             self.add_entry(&mut pipe, &batch);
-            let _: Vec<String> = pipe.query_async(redis).await?;
+        }
+        let () = pipe.query_async(redis).await?;
+        Ok(())
+    }
+
+    /// Tells the cloud which positions are lost, each gap in an entry of its own, until the floor
+    /// covers them.
+    async fn send_gaps(&mut self, redis: &mut MultiplexedConnection) -> Result<(), Trouble> {
+        let mut pipe = redis::pipe();
+        for (spool, gap) in &self.gaps {
+            let low = self.spool.low(*spool).min(gap.first);
+            let empty = self.entry(*spool, (gap.first, gap.first), low, &[]);
+            let entry = Entry {
+                gaps: vec![gap.clone()],
+                ..empty
+            };
+            xadd(&mut pipe, &self.config.stream, &entry);
+        }
+        if !self.gaps.is_empty() {
+            let () = pipe.query_async(redis).await?;
         }
         Ok(())
     }
@@ -370,7 +409,7 @@ impl Uplink {
         let at = (!everything).then_some(now);
         let mut on_the_way: usize = self.flight.bytes();
         on_the_way += self.unsent.iter().map(Batch::bytes).sum::<usize>();
-        while self.unsent.len() < PIPELINE_DEPTH && on_the_way < self.config.in_flight_bytes_max {
+        while self.unsent.len() < self.depth && on_the_way < self.config.in_flight_bytes_max {
             let Some(batch) = self.batcher.take(at) else {
                 break;
             };
@@ -386,20 +425,26 @@ impl Uplink {
             return Ok(false);
         }
         let mut pipe = redis::pipe();
-        for batch in &self.unsent {
+        for batch in self.unsent.iter().take(self.depth) {
             self.add_entry(&mut pipe, batch);
         }
         pipe.ignore_errors();
-        let answers: Vec<RedisResult<String>> = pipe.query_async(redis).await?;
+        let answers: RedisResult<Vec<RedisResult<String>>> = pipe.query_async(redis).await;
+        // A link too slow for a whole pipeline would send the same one for ever.
+        self.depth = match &answers {
+            Ok(_) => (self.depth + 1).min(PIPELINE_DEPTH),
+            Err(_) => (self.depth / 2).max(1),
+        };
+        let answers = answers?;
         let now = Instant::now();
         let mut refused = VecDeque::new();
         let mut first_error = None;
-        for (batch, answer) in self.unsent.drain(..).zip(answers) {
+        let asked = answers.len().min(self.unsent.len());
+        for (batch, answer) in self.unsent.drain(..asked).zip(answers) {
             match answer {
                 Ok(_) => {
                     self.flight.sent(&batch, now);
                     self.metrics.uplink_sent(1, batch.records());
-                    self.gaps.retain(|(spool, _)| *spool != batch.spool());
                 }
                 Err(error) => {
                     first_error.get_or_insert(error);
@@ -407,6 +452,7 @@ impl Uplink {
                 }
             }
         }
+        refused.append(&mut self.unsent);
         self.unsent = refused;
         self.metrics.uplink_in_flight(self.flight.bytes());
         match first_error {
@@ -416,31 +462,41 @@ impl Uplink {
     }
 
     fn add_entry(&self, pipe: &mut redis::Pipeline, batch: &Batch) {
-        let envelopes: Vec<_> = batch.stored().iter().map(|s| s.envelope()).collect();
+        let envelopes: Vec<_> = batch.stored().iter().map(Stored::envelope).collect();
+        let span = (batch.first(), batch.last());
+        let low = self.spool.low(batch.spool()).min(batch.first());
+        let entry = Entry {
+            records: batch.records(),
+            ..self.entry(batch.spool(), span, low, &envelopes)
+        };
+        xadd(pipe, &self.config.stream, &entry);
+    }
+
+    fn entry(
+        &self,
+        spool: SpoolId,
+        (first, last): (SpoolSeq, SpoolSeq),
+        low: SpoolSeq,
+        envelopes: &[Envelope<'_>],
+    ) -> Entry {
         let coding = if self.config.compress {
             Coding::MsgPackZstd
         } else {
             Coding::MsgPack
         };
-        let data = Payload::pack(&envelopes, &coding)
+        let data = Payload::pack(envelopes, &coding)
             .expect("a batch stays far below the limits of a payload");
-        let spool = batch.spool();
-        let gaps = self.gaps.iter().filter(|(of, _)| *of == spool);
-        let entry = Entry {
+        Entry {
             kind: Kind::Teltonika,
             gateway: self.config.gateway.clone(),
             spool,
-            first: batch.first(),
-            last: batch.last(),
-            low: self.spool.low(spool),
-            gaps: gaps.map(|(_, gap)| *gap).collect(),
-            records: batch.records(),
+            first,
+            last,
+            low,
+            gaps: Vec::new(),
+            records: 0,
             coding,
             data,
-        };
-        let command = pipe.cmd("XADD").arg(&self.config.stream).arg("*");
-        for (name, value) in entry.to_fields() {
-            command.arg(name).arg(value);
         }
     }
 
@@ -451,5 +507,12 @@ impl Uplink {
             // Only costs sending again after a restart.
             tracing::warn!(error = chain(&error), "settled positions not written");
         }
+    }
+}
+
+fn xadd(pipe: &mut redis::Pipeline, stream: &str, entry: &Entry) {
+    let command = pipe.cmd("XADD").arg(stream).arg("*");
+    for (name, value) in entry.to_fields() {
+        command.arg(name).arg(value);
     }
 }
