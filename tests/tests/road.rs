@@ -77,7 +77,7 @@ async fn one_record_from_socket_to_row_field_by_field() -> Result<()> {
         },
     ];
     let record = RecordSpec {
-        timestamp_ms: 1_790_000_000_123,
+        timestamp_ms: 1_700_000_000_123,
         priority: Priority::Panic,
         longitude_e7: -584_123_457,
         latitude_e7: -346_012_345,
@@ -95,7 +95,7 @@ async fn one_record_from_socket_to_row_field_by_field() -> Result<()> {
     assert_eq!(tracker.send_frame(&data).await?, 1);
     let rows = tables.positions(IMEI, 1).await?;
     let expected = json!({
-        "fix_time_ms": 1_790_000_000_123_i64,
+        "fix_time_ms": 1_700_000_000_123_i64,
         "latitude_e7": -346_012_345,
         "longitude_e7": -584_123_457,
         "altitude_m": -12,
@@ -352,7 +352,7 @@ async fn two_records_of_one_instant_both_live() -> Result<()> {
     let (road, tables) = road().await?;
     let mut tracker = tracker(&road, IMEI).await?;
     let at = |speed_kmh| RecordSpec {
-        timestamp_ms: 1_790_000_000_000,
+        timestamp_ms: 1_700_000_000_000,
         satellites: 5,
         speed_kmh,
         ..RecordSpec::default()

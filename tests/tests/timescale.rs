@@ -1,7 +1,7 @@
 //! The whole road into a TimescaleDB hypertable.
 //!
-//! The server is PGlite with TimescaleDB, or the one in `MILEPOST_TEST_TIMESCALE_URL`. PGlite has
-//! one session, so the cloud writes through a pool of one and the test looks through the same door.
+//! The server is PGlite with TimescaleDB. It has one session, so the cloud writes through a pool of
+//! one and the test looks through the same door.
 
 use std::time::Duration;
 

@@ -58,10 +58,11 @@ pub struct Lost {
 }
 
 impl Ledger {
-    /// Nothing ACKed is missing, nothing is there twice, nothing was made up.
+    /// Nothing ACKed is missing or unreadable, nothing is there twice, nothing was made up.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.lost_count == 0 && self.duplicates == 0 && self.phantoms == 0
+        let all_here = self.lost_count == 0 && self.acked_dead == 0;
+        all_here && self.duplicates == 0 && self.phantoms == 0
     }
 }
 

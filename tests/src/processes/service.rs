@@ -92,15 +92,16 @@ impl Service {
         self.child = Some(Child::start(&launch)?);
         let deadline = Instant::now() + READY_TIMEOUT;
         loop {
-            if let Ok((200, _)) = http::get(self.http(), "/health").await {
-                return Ok(());
-            }
             if let Some(status) = self.ended()? {
                 bail!(
                     "{} ended at once ({status}):\n{}",
                     self.name,
                     self.last_words()
                 );
+            }
+            // Only then: on its port somebody else may answer while it ends for want of it.
+            if let Ok((200, _)) = http::get(self.http(), "/health").await {
+                return Ok(());
             }
             if Instant::now() > deadline {
                 bail!("{} does not answer:\n{}", self.name, self.last_words());

@@ -4,6 +4,7 @@
 //! that is where `.dev/` often is. PostgreSQL finds its own files relative to its binary, so the whole
 //! installation is taken along, below the cluster's directory.
 
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -83,6 +84,8 @@ pub(super) fn readable_by_others(binary: Binary, dir: &Path) -> Result<Binary> {
 /// ones lead out of the tree, so what they lead to is taken instead.
 fn link_tree(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
+    // Whatever the umask: another user must get in.
+    std::fs::set_permissions(to, Permissions::from_mode(0o755))?;
     let entries = std::fs::read_dir(from).with_context(|| format!("read {}", from.display()))?;
     for entry in entries {
         let entry = entry?;
