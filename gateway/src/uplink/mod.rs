@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod connect;
+mod entry;
 pub mod flight;
 mod sender;
 

@@ -10,9 +10,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contract::entry::{Coding, Entry, Kind};
 use contract::version::{self, VersionsRead};
-use contract::{Envelope, Gap, GatewayId, Payload, SettledRanges, SpoolId, SpoolSeq, keys};
+use contract::{Coding, Entry};
+use contract::{Gap, GatewayId, SettledRanges, SpoolId, keys};
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamInfoGroupsReply;
 use redis::{AsyncCommands as _, RedisError, RedisResult, SetExpiry, SetOptions};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, Batcher};
 use super::connect::{ConnectError, RedisConfig, remedy};
+use super::entry;
 use super::flight::{Flight, Sent};
 use crate::chain::chain;
 use crate::clock;
@@ -370,12 +371,8 @@ impl Uplink {
     async fn send_gaps(&mut self, redis: &mut MultiplexedConnection) -> Result<(), Trouble> {
         let mut pipe = redis::pipe();
         for (spool, gap) in &self.gaps {
-            let low = self.spool.low(*spool).min(gap.first);
-            let empty = self.entry(*spool, (gap.first, gap.first), low, &[]);
-            let entry = Entry {
-                gaps: vec![gap.clone()],
-                ..empty
-            };
+            let low = self.spool.low(*spool);
+            let entry = entry::of_gap(*spool, gap, &self.config.gateway, low, &self.coding());
             xadd(&mut pipe, &self.config.stream, &entry);
         }
         if !self.gaps.is_empty() {
@@ -462,41 +459,16 @@ impl Uplink {
     }
 
     fn add_entry(&self, pipe: &mut redis::Pipeline, batch: &Batch) {
-        let envelopes: Vec<_> = batch.stored().iter().map(Stored::envelope).collect();
-        let span = (batch.first(), batch.last());
-        let low = self.spool.low(batch.spool()).min(batch.first());
-        let entry = Entry {
-            records: batch.records(),
-            ..self.entry(batch.spool(), span, low, &envelopes)
-        };
+        let low = self.spool.low(batch.spool());
+        let entry = entry::of_batch(batch, &self.config.gateway, low, &self.coding());
         xadd(pipe, &self.config.stream, &entry);
     }
 
-    fn entry(
-        &self,
-        spool: SpoolId,
-        (first, last): (SpoolSeq, SpoolSeq),
-        low: SpoolSeq,
-        envelopes: &[Envelope<'_>],
-    ) -> Entry {
-        let coding = if self.config.compress {
+    fn coding(&self) -> Coding {
+        if self.config.compress {
             Coding::MsgPackZstd
         } else {
             Coding::MsgPack
-        };
-        let data = Payload::pack(envelopes, &coding)
-            .expect("a batch stays far below the limits of a payload");
-        Entry {
-            kind: Kind::Teltonika,
-            gateway: self.config.gateway.clone(),
-            spool,
-            first,
-            last,
-            low,
-            gaps: Vec::new(),
-            records: 0,
-            coding,
-            data,
         }
     }
 
