@@ -203,6 +203,15 @@ pub struct DeadLetter {
     pub bytes: Vec<u8>,
 }
 
+/// What one stream item held.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// In the order sent.
+    pub units: Vec<Unit>,
+    /// Nothing below this position of this spool will ever be sent again.
+    pub low: Option<(GatewayId, SpoolId, u64)>,
+}
+
 /// Everything that goes into the database in one transaction.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -221,7 +230,7 @@ pub type Lows = HashMap<(SpoolId, GatewayId), u64>;
 
 impl Batch {
     /// Adds what one stream item held.
-    pub fn add(&mut self, entry: StreamId, decoded: crate::decode::Decoded, bytes: usize) {
+    pub fn add(&mut self, entry: StreamId, decoded: Decoded, bytes: usize) {
         self.entries.push(entry);
         self.bytes += bytes;
         self.units.extend(decoded.units);

@@ -7,22 +7,11 @@
 //! records, messages or a dead letter; an item of a newer version, kind or coding is left alone.
 
 use codec::{AvlData, BodyError, CodecId, MessageData};
-use contract::{
-    Coding, Entry, EntryError, Envelope, GatewayId, Kind, Payload, PayloadError, SpoolId,
-};
+use contract::{Coding, Entry, EntryError, Envelope, Kind, Payload, PayloadError};
 use thiserror::Error;
 
-use crate::batch::{DeadLetter, Frame, Message, Place, StreamId, Unit};
+use crate::batch::{DeadLetter, Decoded, Frame, Message, Place, StreamId, Unit};
 use crate::normalise;
-
-/// What one stream item held.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decoded {
-    /// In the order sent.
-    pub units: Vec<Unit>,
-    /// Nothing below this position of this spool will ever be sent again.
-    pub low: Option<(GatewayId, SpoolId, u64)>,
-}
 
 /// Leave the item pending and raise an alarm: a newer reader will understand it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

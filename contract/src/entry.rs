@@ -10,7 +10,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::envelope::ENVELOPES_MAX;
+use crate::envelope::{Coding, ENVELOPES_MAX};
 use crate::id::{GatewayId, IdError, SpoolId, SpoolSeq};
 use crate::ledger::{self, Gap, GapError};
 use crate::version::{ENTRY_VERSION_WRITTEN, ENTRY_VERSIONS_READ};
@@ -65,43 +65,6 @@ impl Kind {
             "teltonika" => Self::Teltonika,
             other => Self::Other(other.to_owned()),
         }
-    }
-}
-
-/// How the payload is coded.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Coding {
-    /// `mp`: MsgPack.
-    MsgPack,
-    /// `mp+zstd`: MsgPack inside zstd.
-    MsgPackZstd,
-    /// A coding of a later version.
-    Other(String),
-}
-
-impl Coding {
-    /// The word on the wire.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::MsgPack => "mp",
-            Self::MsgPackZstd => "mp+zstd",
-            Self::Other(word) => word,
-        }
-    }
-
-    fn from_word(word: &str) -> Self {
-        match word {
-            "mp" => Self::MsgPack,
-            "mp+zstd" => Self::MsgPackZstd,
-            other => Self::Other(other.to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Coding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

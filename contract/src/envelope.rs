@@ -17,7 +17,6 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-use crate::entry::Coding;
 use crate::id::{IdError, SpoolSeq};
 
 /// Envelopes in one payload at most (also the longest distance from field `a` to field `z`).
@@ -35,6 +34,43 @@ pub const DEVICE_TEXT_BYTES_MAX: usize = 255;
 
 /// zstd level: measured 43 bytes a record and 20 µs a packet; higher levels gain little.
 const ZSTD_LEVEL: i32 = 3;
+
+/// How the payload is coded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Coding {
+    /// `mp`: MsgPack.
+    MsgPack,
+    /// `mp+zstd`: MsgPack inside zstd.
+    MsgPackZstd,
+    /// A coding of a later version.
+    Other(String),
+}
+
+impl Coding {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::MsgPack => "mp",
+            Self::MsgPackZstd => "mp+zstd",
+            Self::Other(word) => word,
+        }
+    }
+
+    pub(crate) fn from_word(word: &str) -> Self {
+        match word {
+            "mp" => Self::MsgPack,
+            "mp+zstd" => Self::MsgPackZstd,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Coding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 /// Who spoke.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

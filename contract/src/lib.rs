@@ -21,8 +21,8 @@ pub mod settled;
 pub mod version;
 
 pub use command::{CommandResponse, CommandStatus, Order};
-pub use entry::{Coding, Entry, EntryError, Kind};
-pub use envelope::{Device, Envelope, Lane, Payload, PayloadError, Transport};
+pub use entry::{Entry, EntryError, Kind};
+pub use envelope::{Coding, Device, Envelope, Lane, Payload, PayloadError, Transport};
 pub use id::{GatewayId, IdError, SpoolId, SpoolSeq};
 pub use ledger::{Gap, GapReason};
 pub use settled::SettledRanges;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tests::fleet::{Fleet, FleetConfig};
 use tests::ledger::Ledger;
-use tests::processes::{Road, RoadOptions, Setting};
+use tests::processes::{Cloud, Road, RoadOptions, Setting};
 use tests::tables::{Tables, eventually};
 
 /// How long the last rows may take; waiting ends as soon as they are there.
@@ -174,6 +174,13 @@ async fn a_stopped_database_is_sat_out_and_trackers_are_still_acked() -> Result<
     let postgres = road.postgres.as_mut().context("our own")?;
     postgres.stop().await?;
     acked(&fleet, 500).await?;
+    let errors =
+        async |cloud: &Cloud| anyhow::Ok(cloud.status().await?["stats"]["errors"].as_u64());
+    let before = errors(&road.cloud).await?;
+    eventually("the cloud has tried and failed", async || {
+        Ok(errors(&road.cloud).await? > before)
+    })
+    .await?;
     postgres.restart().await?;
     let tables = Tables::connect(road.database_url()).await?;
     stored(&tables, 500).await?;

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use contract::{Device, Lane, SpoolSeq, Transport};
+use contract::{Device, Lane, SpoolId, SpoolSeq, Transport};
 use proptest::prelude::*;
 
 /// Wiki "Codec", first examples of Codec 8, 8 Extended and 16, and of Codec 12 (a response).
@@ -282,4 +282,25 @@ proptest! {
     fn any_fields_are_survived(fields in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..3), proptest::collection::vec(any::<u8>(), 0..20)), 0..12)) {
         let _ = super::entry(id(), &fields);
     }
+}
+
+/// A box without a battery behind its clock says that it received records of 2019 in 1970.
+#[test]
+fn a_gateway_that_woke_up_in_1970_puts_nothing_into_the_quarantine() {
+    let data = bytes(CODEC8);
+    let mut entry = frames(&[&data]);
+    let asleep = Envelope {
+        seq: entry.first,
+        received_at_ms: 5_000,
+        device: Device::Imei("356307042441013".parse().unwrap()),
+        transport: Transport::Tcp,
+        lane: Lane::Normal,
+        record_count: 1,
+        bytes: &data,
+    };
+    entry.data = Payload::pack(&[asleep], &Coding::MsgPack).unwrap();
+    assert_eq!(decoded(&entry).units[0].records[0].quarantine, None);
+    // Without any clock that knows better, the future stays the future.
+    let early = super::entry("5000-1".parse().unwrap(), &fields(&entry)).unwrap();
+    assert!(early.units[0].records[0].quarantine.is_some());
 }

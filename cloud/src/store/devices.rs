@@ -8,8 +8,8 @@ use contract::Device;
 use sqlx::postgres::PgConnection;
 
 use super::errors::StoreError;
-use super::insert::{number, time};
 use super::plan::Job;
+use super::values::{number, time};
 
 /// Devices of a batch with their ids.
 pub(super) type Devices = HashMap<Device, i32>;

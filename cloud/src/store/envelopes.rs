@@ -6,8 +6,8 @@ use sqlx::postgres::PgConnection;
 
 use super::devices::Devices;
 use super::errors::StoreError;
-use super::insert::{number, spool_number, time};
 use super::plan::Job;
+use super::values::{number, spool_number, time};
 use crate::batch::{DeadLetter, Frame, Place, Unit};
 
 /// Jobs that came from an envelope and may settle it.

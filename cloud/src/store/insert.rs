@@ -6,8 +6,6 @@
 //!
 //! Invariant: nothing here, or in the files it calls, begins or ends a transaction.
 
-use chrono::{DateTime, Utc};
-use contract::SpoolId;
 use sqlx::postgres::PgConnection;
 
 use super::devices::{self, Devices};
@@ -16,23 +14,6 @@ use super::errors::StoreError;
 use super::plan::{Job, Tally};
 use super::records;
 use crate::batch::Unit;
-use crate::normalise::quality::LATEST_MS;
-
-pub(super) type Time = DateTime<Utc>;
-
-/// A moment of a gateway's clock; beyond the year 9999 it is nonsense and cut there.
-pub(super) fn time(ms: u64) -> Time {
-    let ms = i64::try_from(ms.min(LATEST_MS)).expect("the year 9999 fits 63 bits");
-    DateTime::from_timestamp_millis(ms).expect("the year 9999 has a date")
-}
-
-pub(super) fn number(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-pub(super) fn spool_number(spool: SpoolId) -> i64 {
-    number(spool.as_u64())
-}
 
 /// Writes the rows of all jobs. Returns what became of each job's records.
 pub(super) async fn rows(

@@ -13,6 +13,7 @@ pub mod migrate;
 mod plan;
 mod records;
 mod settle;
+mod values;
 mod writer;
 
 pub use database::{Database, DatabaseError, Timescale};

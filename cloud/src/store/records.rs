@@ -9,8 +9,8 @@ use sqlx::query::QueryAs;
 
 use super::devices::Devices;
 use super::errors::StoreError;
-use super::insert::{Time, time};
 use super::plan::Job;
+use super::values::{Time, time};
 use crate::batch::Record;
 use crate::normalise::quality::{Impossible, LATEST_MS};
 

@@ -8,8 +8,8 @@ use contract::{GatewayId, SettledRanges, SpoolId};
 use sqlx::postgres::PgConnection;
 
 use super::errors::StoreError;
-use super::insert::{number, spool_number};
 use super::plan::{Run, Tally};
+use super::values::{number, spool_number};
 use crate::batch::{Place, Unit};
 
 /// Writes down new spools and says whose each spool is.

@@ -10,7 +10,6 @@ use super::batch::Batch;
 use crate::spool::Stored;
 
 /// The entry of a batch. `low`: nothing below it will be sent (again).
-
 pub(super) fn of_batch(
     batch: &Batch,
     gateway: &GatewayId,
@@ -33,7 +32,6 @@ pub(super) fn of_batch(
 }
 
 /// An entry without envelopes that says which positions are lost.
-
 pub(super) fn of_gap(
     spool: SpoolId,
     gap: &Gap,

@@ -1,0 +1,25 @@
+//! Our numbers and moments as PostgreSQL takes them.
+//!
+//! Invariant: nothing here fails; what does not fit is cut to the nearest that does.
+
+use chrono::{DateTime, Utc};
+use contract::SpoolId;
+
+use crate::normalise::quality::LATEST_MS;
+
+/// A `timestamptz`.
+pub(super) type Time = DateTime<Utc>;
+
+/// A moment of a gateway's clock; beyond the year 9999 it is nonsense and cut there.
+pub(super) fn time(ms: u64) -> Time {
+    let ms = i64::try_from(ms.min(LATEST_MS)).expect("the year 9999 fits 63 bits");
+    DateTime::from_timestamp_millis(ms).expect("the year 9999 has a date")
+}
+
+pub(super) fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+pub(super) fn spool_number(spool: SpoolId) -> i64 {
+    number(spool.as_u64())
+}
