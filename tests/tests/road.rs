@@ -9,10 +9,14 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use codec::encode::{self, IoSpec, IoValue, RecordSpec};
 use codec::{AvlCodec, Imei, Priority};
+use contract::keys::STREAM_TELTONIKA;
 
+use redis::AsyncCommands as _;
+use redis::streams::StreamRangeReply;
 use serde_json::{Value, json};
 use tests::fleet::Tracker;
 use tests::processes::{Road, RoadOptions};
+use tests::servers::ADMIN;
 use tests::tables::{Tables, eventually};
 
 /// From the protocol documents.
@@ -369,4 +373,57 @@ async fn two_records_of_one_instant_both_live() -> Result<()> {
     );
     assert_eq!(Imei::from_u64(IMEI), Some(tracker.imei()));
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_delivered_again_changes_nothing_and_holds_nothing_up() -> Result<()> {
+    let (road, tables) = road().await?;
+    let mut tracker = tracker(&road, IMEI).await?;
+    let vectors = avl_vectors()?;
+    for vector in &vectors {
+        tracker.send_frame(&vector.data).await?;
+    }
+    let all: i64 = vectors.iter().map(|v| v.records.len() as i64).sum();
+    tables
+        .wait_for("SELECT sum(received)::bigint FROM ledger", all)
+        .await?;
+    let stored: (i64,) = tables.one("SELECT count(*) FROM positions").await?;
+    // What Redis still holds comes once more, as after a crash between COMMIT and XACK.
+    let mut redis = road
+        .redis
+        .client(ADMIN)?
+        .get_multiplexed_async_connection()
+        .await?;
+    let entries: StreamRangeReply = redis.xrange_all(STREAM_TELTONIKA).await?;
+    ensure!(!entries.ids.is_empty(), "trimming leaves an hour");
+    for entry in entries.ids.iter().chain(&entries.ids) {
+        let mut again = redis::cmd("XADD");
+        again.arg(STREAM_TELTONIKA).arg("*");
+        for (name, value) in &entry.map {
+            again
+                .arg(name)
+                .arg(redis::from_redis_value::<Vec<u8>>(value.clone())?);
+        }
+        let _: String = again.query_async(&mut redis).await?;
+    }
+    let mut data = Vec::new();
+    let newest = RecordSpec {
+        timestamp_ms: 1_700_000_000_000,
+        ..RecordSpec::default()
+    };
+    encode::avl_data(AvlCodec::Codec8, &[newest], &mut data)?;
+    tracker.send_frame(&data).await?;
+    tables
+        .wait_for("SELECT count(*) FROM positions", stored.0 + 1)
+        .await?;
+    tables
+        .wait_for("SELECT sum(received)::bigint FROM ledger", all + 1)
+        .await?;
+    tables
+        .wait_for("SELECT count(*) FROM dead_letters", 0)
+        .await?;
+    eventually("every copy is acknowledged", async || {
+        Ok(road.cloud.status().await?["pending_entries"] == 0)
+    })
+    .await
 }
