@@ -178,7 +178,11 @@ async fn run(config: Config) -> Result<(), Failure> {
     });
     app::run(config, stop).await.map_err(|error| {
         let exit = match error {
-            AppError::Spool(SpoolError::TooSmall { .. } | SpoolError::Owned { .. }) => 2,
+            AppError::Spool(
+                SpoolError::TooSmall { .. }
+                | SpoolError::Owned { .. }
+                | SpoolError::Directory { .. },
+            ) => 2,
             AppError::Spool(_) => 4,
             AppError::Listen(_) | AppError::Http { .. } => 3,
             AppError::Random(_) => 1,

@@ -127,6 +127,15 @@ pub enum SpoolError {
         #[source]
         source: Arc<io::Error>,
     },
+    /// Nothing can be kept there: make it writable for this user, or change `spool.dir`.
+    #[error("spool directory {} cannot be used: make it writable for this user, or change spool.dir", dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        source: Arc<io::Error>,
+    },
     /// Another process has this spool open: stop it, or give this one its own directory.
     #[error("spool {} is in use by another process", dir.display())]
     InUse {
@@ -245,7 +254,7 @@ impl Spool {
     ///
     /// `random` is 64 random bits for the new spool id.
     /// # Errors
-    /// [`SpoolError::TooSmall`], [`SpoolError::InUse`], [`SpoolError::Owned`],
+    /// [`SpoolError::TooSmall`], [`SpoolError::Directory`], [`SpoolError::InUse`], [`SpoolError::Owned`],
     /// [`SpoolError::Newer`], [`SpoolError::Storage`].
     pub fn open(config: SpoolConfig, random: u64) -> Result<(Self, OpenReport), SpoolError> {
         if config.bytes_max < SPOOL_BYTES_MIN {

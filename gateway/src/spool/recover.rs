@@ -11,6 +11,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use contract::{Gap, GapReason, SpoolId, SpoolSeq};
 
@@ -44,13 +45,17 @@ pub(crate) fn lock(dir: &Path) -> Result<File, SpoolError> {
             .write(true)
             .open(&path)
     };
-    let file = open().map_err(|source| SpoolError::storage(&path, source))?;
+    let unusable = |source| SpoolError::Directory {
+        dir: dir.to_owned(),
+        source: Arc::new(source),
+    };
+    let file = open().map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(SpoolError::InUse {
             dir: dir.to_owned(),
         }),
-        Err(TryLockError::Error(source)) => Err(SpoolError::storage(&path, source)),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
     }
 }
 
