@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use contract::{GatewayId, SettledRanges, SpoolId};
 use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -150,23 +151,6 @@ async fn prepare(database: &Database, auto_migrate: bool) -> Result<Timescale, R
     let mut connection = database.connect().await?;
     let timescale = database.timescale(&mut connection).await?;
     let version = database.server_version(&mut connection).await?;
-    match &timescale {
-        Timescale::Yes {
-            version: extension,
-            license,
-        } => {
-            info!(
-                postgresql = version,
-                timescaledb = extension,
-                license,
-                "writing to TimescaleDB"
-            );
-        }
-        Timescale::No => info!(
-            postgresql = version,
-            "writing to plain PostgreSQL (no TimescaleDB in this database)"
-        ),
-    }
     let mut steps = migrate::status(database, &mut connection).await?;
     if auto_migrate && !migrate::missing(&steps).is_empty() {
         migrate::up(database, &mut connection).await?;
@@ -184,6 +168,7 @@ async fn prepare(database: &Database, auto_migrate: bool) -> Result<Timescale, R
             missing: missing.join(", "),
         });
     }
+    let timescale = in_use(database, &mut connection, timescale, &version).await?;
     for step in steps
         .iter()
         .filter(|step| step.standing != migrate::Standing::Applied)
@@ -196,6 +181,38 @@ async fn prepare(database: &Database, auto_migrate: bool) -> Result<Timescale, R
     }
     // Politeness: the server would log a lost connection otherwise.
     let _ = connection.close().await;
+    Ok(timescale)
+}
+
+/// Says where the rows go, as the tables are and not as the server could have them.
+async fn in_use(
+    database: &Database,
+    connection: &mut PgConnection,
+    timescale: Timescale,
+    postgresql: &str,
+) -> Result<Timescale, DatabaseError> {
+    match &timescale {
+        Timescale::Yes { version, license } if database.has_hypertables(connection).await? => {
+            info!(
+                postgresql,
+                timescaledb = version,
+                license,
+                "writing to TimescaleDB hypertables"
+            );
+        }
+        Timescale::Yes { version, .. } => {
+            warn!(
+                postgresql,
+                timescaledb = version,
+                "TimescaleDB is there, but the tables were made without it: writing to ordinary tables"
+            );
+            return Ok(Timescale::No);
+        }
+        Timescale::No => info!(
+            postgresql,
+            "writing to plain PostgreSQL (no TimescaleDB in this database)"
+        ),
+    }
     Ok(timescale)
 }
 

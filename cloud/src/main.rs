@@ -122,7 +122,9 @@ fn database_code(error: &DatabaseError) -> u8 {
     match error {
         DatabaseError::Url { .. } => 2,
         DatabaseError::Unreachable { .. } | DatabaseError::Silent { .. } => 3,
-        DatabaseError::Migrate { .. } | DatabaseError::NoTimescale { .. } => 1,
+        DatabaseError::Migrate { .. }
+        | DatabaseError::NoTimescale { .. }
+        | DatabaseError::OrdinaryTables { .. } => 1,
     }
 }
 

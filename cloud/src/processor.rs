@@ -40,6 +40,9 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 /// Deadlocks in a row that are tried again without a pause.
 const AT_ONCE_MAX: u32 = 5;
 
+/// Refusals in a row after which a batch is cut into twice as many transactions.
+const REFUSALS_PER_PART: u32 = 3;
+
 /// How often to look whether somebody applied the missing migration.
 const SCHEMA_PAUSE: Duration = Duration::from_secs(30);
 
@@ -148,7 +151,7 @@ impl Processor {
     /// Tries until the database takes the batch. `None`: stopped, and out of time.
     async fn write(&mut self, batch: &Batch, stop: &CancellationToken) -> Option<Committed> {
         let mut backoff = Backoff::default();
-        let mut in_a_row = 0;
+        let (mut in_a_row, mut parts) = (0, 1);
         // One deadline from the moment of the stop, however many attempts it cuts through.
         let late = async {
             stop.cancelled().await;
@@ -157,7 +160,7 @@ impl Processor {
         tokio::pin!(late);
         loop {
             let written = tokio::select! {
-                written = self.writer.write(batch) => written,
+                written = self.writer.write(batch, parts) => written,
                 () = &mut late => return None,
             };
             let failure = match written {
@@ -169,6 +172,10 @@ impl Processor {
                 Err(failure) => failure,
             };
             in_a_row += 1;
+            // The server is there and keeps saying no to the whole: ask for less at a time.
+            if in_a_row % REFUSALS_PER_PART == 0 && matches!(failure, StoreError::Refused { .. }) {
+                parts = (parts * 2).min(batch.units.len().max(1));
+            }
             let was_stopping = stop.is_cancelled();
             let pause = self.judge(&failure, in_a_row, &mut backoff).await;
             if was_stopping && pause > STOP_MAX / 4 {

@@ -60,6 +60,14 @@ pub enum DatabaseError {
         /// Without its password.
         url: String,
     },
+    /// `database.timescale = "require"` and the tables are ordinary ones.
+    #[error(
+        "database.timescale is \"require\", but the tables in {url} were made before the extension was there (or with \"off\") and are ordinary ones; migrate into a database that has it, or set \"auto\""
+    )]
+    OrdinaryTables {
+        /// Without its password.
+        url: String,
+    },
 }
 
 /// What the server offers for large tables.
@@ -160,6 +168,26 @@ impl Database {
             }
             None => Ok(Timescale::No),
         }
+    }
+
+    /// Is `positions` a hypertable? It is not where the extension came after the tables.
+    /// # Errors
+    /// [`DatabaseError::Unreachable`]; [`DatabaseError::OrdinaryTables`] when TimescaleDB is
+    /// required.
+    pub async fn has_hypertables(&self, on: &mut PgConnection) -> Result<bool, DatabaseError> {
+        let found: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM timescaledb_information.hypertables \
+             WHERE hypertable_name = 'positions' AND hypertable_schema = current_schema()",
+        )
+        .fetch_one(on)
+        .await
+        .map_err(|source| self.unreachable(source))?;
+        if found == 0 && self.timescale == config::Timescale::Require {
+            return Err(DatabaseError::OrdinaryTables {
+                url: self.url.clone(),
+            });
+        }
+        Ok(found > 0)
     }
 
     /// Version of the server, as it names itself.

@@ -118,12 +118,13 @@ impl Writer {
         }
     }
 
-    /// Puts a batch into the database.
+    /// Puts a batch into the database, in `parts` transactions: what is too much for one (a lock
+    /// table that is full, a statement that takes too long) may fit into several.
     ///
     /// # Errors
     /// [`StoreError`], whose [`next`](StoreError::next) says what to do. Writing the same batch
     /// again is always right: what was committed before the error is skipped then.
-    pub async fn write(&mut self, batch: &Batch) -> Result<Committed, StoreError> {
+    pub async fn write(&mut self, batch: &Batch, parts: usize) -> Result<Committed, StoreError> {
         let mut committed = Committed {
             entries: batch.entries.clone(),
             settled: HashMap::new(),
@@ -131,7 +132,12 @@ impl Writer {
             messages: 0,
             dead_letters: 0,
         };
-        let mut todo: Vec<Cow<'_, [Unit]>> = vec![Cow::Borrowed(&batch.units)];
+        let units_max = batch.units.len().div_ceil(parts.max(1)).max(1);
+        let mut todo: Vec<Cow<'_, [Unit]>> = match batch.units.is_empty() {
+            true => vec![Cow::Borrowed(&[])], // low edges alone
+            false => batch.units.chunks(units_max).map(Cow::Borrowed).collect(),
+        };
+        todo.reverse();
         while let Some(units) = todo.pop() {
             let refusal = match self.attempt(&units, &batch.lows, End::Commit).await {
                 Ok(part) => {
