@@ -3,7 +3,7 @@
 //! Why the bookkeeping stands beside the payload and not inside: the cloud must know whose
 //! positions an entry covers even when the payload cannot be read.
 //!
-//! Invariants: `a <= z`, at most [`ENVELOPES_MAX`](crate::envelope::ENVELOPES_MAX) apart; an
+//! Invariants: `a <= z`, at most [`ENVELOPES_MAX`] apart; an
 //! entry of a newer version is recognised before anything else in it is judged.
 
 use std::fmt;

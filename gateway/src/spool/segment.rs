@@ -17,7 +17,7 @@
 //! spool id stands in every commit because a tracker chooses the bytes of its frames: without it,
 //! a frame stuffed with well-formed commits could speak for others once damage made us search.
 //!
-//! Invariant: [`commit_at`] returns a commit only when its CRC holds for this opening and segment.
+//! Invariant: [`SegmentHeader::commit_at`] returns a commit only when its CRC holds for this opening and segment.
 
 use codec::Imei;
 use contract::{Device, Envelope, Lane, SpoolId, SpoolSeq, Transport};

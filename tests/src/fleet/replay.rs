@@ -3,7 +3,7 @@
 //! One item per line, in hexadecimal, spaces between the digits allowed; `#` starts a
 //! comment. An item is a login (`000F3335…`), a whole TCP frame (`00000000…`) or a bare data
 //! field (`08…`, `8E…`, anything not beginning with `00`). A login names the device of all
-//! that follows; what stands before the first login belongs to [`NAMELESS`].
+//! that follows; what stands before the first login belongs to `NAMELESS`.
 //!
 //! Invariant: every frame here has a good checksum. A device would send another one for ever.
 
