@@ -22,6 +22,9 @@ use crate::config::StreamConfig;
 use crate::metrics::Metrics;
 use crate::stream::{GroupState, Link, trimmer};
 
+/// Refusals in a row that are more than a deadlock or a restart.
+const REFUSALS_MAX: u64 = 3;
+
 /// Longest wait for Redis while answering.
 const ASK_MAX: Duration = Duration::from_secs(1);
 
@@ -113,6 +116,8 @@ impl Admin {
             Some("the tables are not the ones this program knows: run `cloud migrate up`")
         } else if database != "connected" {
             Some("no connection to the database")
+        } else if self.metrics.batch_refusals.get() >= REFUSALS_MAX {
+            Some("the database refuses the batch in hand; the log says why")
         } else if redis != "connected" {
             Some("no connection to Redis")
         } else {

@@ -91,6 +91,8 @@ metrics! {
     gauge last_commit_ms = "milepost_cloud_last_commit_timestamp_milliseconds";
     /// 1 while consuming is stopped because the tables are not the ones this program knows.
     gauge schema_mismatch = "milepost_cloud_schema_mismatch";
+    /// Attempts in a row in which the database did not take the batch in hand.
+    gauge batch_refusals = "milepost_cloud_batch_refusals";
 }
 
 /// Milliseconds since 1970 UTC by this machine's clock.

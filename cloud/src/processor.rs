@@ -167,11 +167,13 @@ impl Processor {
                 Ok(committed) => {
                     self.metrics.database(true);
                     self.metrics.schema_mismatch.set(0);
+                    self.metrics.batch_refusals.set(0);
                     return Some(committed);
                 }
                 Err(failure) => failure,
             };
             in_a_row += 1;
+            self.metrics.batch_refusals.set(in_a_row.into());
             // The server is there and keeps saying no to the whole: ask for less at a time.
             if in_a_row % REFUSALS_PER_PART == 0 && matches!(failure, StoreError::Refused { .. }) {
                 parts = (parts * 2).min(batch.units.len().max(1));

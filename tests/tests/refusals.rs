@@ -8,7 +8,7 @@ use codec::encode::{self, RecordSpec};
 use sqlx::Executor as _;
 use sqlx::postgres::PgPool;
 use tests::fleet::Tracker;
-use tests::processes::{Road, RoadOptions};
+use tests::processes::{Road, RoadOptions, get};
 use tests::tables::{Tables, eventually};
 
 const IMEI: u64 = 356_307_042_441_013;
@@ -88,9 +88,18 @@ async fn a_batch_that_is_too_much_for_the_server_goes_in_parts() -> Result<()> {
     )
     .await?;
     send(&mut road, &mut tracker, 0..40).await?;
+    eventually("it says that it is not ready", async || {
+        let (code, why) = get(road.cloud.http_addr(), "/ready").await?;
+        Ok(code == 503 && why.contains("refuses the batch"))
+    })
+    .await?;
     tables
         .wait_for("SELECT count(*) FROM positions", 40)
         .await?;
+    eventually("it is ready again", async || {
+        Ok(get(road.cloud.http_addr(), "/ready").await?.0 == 200)
+    })
+    .await?;
     let refused = road.cloud.status().await?["stats"]["errors"].as_u64();
     ensure!(
         refused >= Some(3),
