@@ -271,3 +271,37 @@ async fn damage_on_the_disk_costs_one_commit_is_told_and_holds_nothing_up() -> R
     ensure!(holes.0 == 0, "{} positions are not settled", holes.0);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processors_share_the_stream_and_one_may_die_for_good() -> Result<()> {
+    let (mut road, fleet, tables) = start().await?;
+    let dir = tempfile::tempdir()?;
+    let settings = [("stream.consumer", Value::from("second"))];
+    let second = Cloud::start(
+        dir.path(),
+        Some(dir.path()),
+        &road.redis,
+        road.database_url(),
+        &settings,
+    );
+    let second = second.await?;
+    eventually("both have work", async || {
+        let written = |status: Value| status["stats"]["messages_written"].as_u64();
+        let (first, second) = (road.cloud.status().await?, second.status().await?);
+        Ok(written(first) > Some(5) && written(second) > Some(5))
+    })
+    .await?;
+    road.cloud.kill9()?;
+    stored(&tables, 300).await?;
+    judge(&road, &fleet).await?;
+    let sums: (i64, i64, i64) = tables
+        .one(
+            "SELECT sum(received)::bigint, sum(stored)::bigint, sum(duplicate)::bigint FROM ledger",
+        )
+        .await?;
+    ensure!(
+        sums.0 == sums.1 + sums.2,
+        "received = stored + duplicate: {sums:?}"
+    );
+    Ok(())
+}
