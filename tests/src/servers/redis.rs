@@ -16,10 +16,10 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::process::{Launch, Process};
 use super::tls_front::TlsFront;
-use super::{Binary, Identity, LOOK_AGAIN, PORT_TRIES_MAX, Pki, Port, READY_TIMEOUT};
+use super::{Binary, Identity, LOOK_AGAIN, PORT_TRIES_MAX, Pki, Port, READY_TIMEOUT, STOP_TIMEOUT};
 use super::{find, install_tls_provider, secret};
+use crate::child::{Child, Launch};
 
 /// The user that may do everything. For tests, never for our programs.
 pub const ADMIN: &str = "admin";
@@ -55,7 +55,7 @@ impl Default for RedisOptions {
 #[derive(Debug)]
 pub struct Redis {
     // Fields drop in this order: first the process, then what it stands on.
-    process: Process,
+    process: Child,
     _front: Option<TlsFront>,
     passwords: BTreeMap<String, String>,
     clients: BTreeMap<String, Identity>,
@@ -225,7 +225,8 @@ impl Redis {
     /// # Errors
     /// When the process cannot be signalled.
     pub fn kill9(&mut self) -> Result<()> {
-        self.process.kill9()
+        self.process.kill9()?;
+        Ok(())
     }
 
     /// `SIGTERM`: the server writes its file and leaves.
@@ -233,7 +234,8 @@ impl Redis {
     /// # Errors
     /// When the process cannot be signalled.
     pub async fn stop(&mut self) -> Result<()> {
-        self.process.stop(Signal::TERM).await
+        self.process.stop(Signal::TERM, STOP_TIMEOUT).await?;
+        Ok(())
     }
 
     /// Starts the server again: same directory, same port, same data. Stops it first if it runs.
@@ -303,18 +305,19 @@ fn config(tls_port: Option<u16>, memory_bytes_max: u64) -> String {
 }
 
 /// Relative paths in the configuration are relative to the directory the server starts in.
-fn spawn(binary: &Binary, dir: &Path) -> Result<Process> {
-    Process::spawn(Launch {
-        binary,
-        args: vec![OsStr::new("redis.conf")],
-        home: dir,
+fn spawn(binary: &Binary, dir: &Path) -> Result<Child> {
+    Child::start(Launch {
+        words: vec![binary.path.as_os_str(), OsStr::new("redis.conf")],
+        environment: binary.environment(),
+        dir,
+        doomed: Some(dir),
         log: dir.join("redis.log"),
         run_as: None,
     })
 }
 
 /// Waits for the first PONG. While it loads its file the server answers with an error.
-async fn ready(process: &mut Process, admin: &Client) -> Result<()> {
+async fn ready(process: &mut Child, admin: &Client) -> Result<()> {
     let deadline = Instant::now() + READY_TIMEOUT;
     loop {
         let failure = match admin.get_multiplexed_async_connection().await {
@@ -339,12 +342,12 @@ async fn ready(process: &mut Process, admin: &Client) -> Result<()> {
 }
 
 /// Redis before 7.2 does not know the option, later ones and Valkey say what they miss.
-fn built_without_tls(process: &Process) -> bool {
+fn built_without_tls(process: &Child) -> bool {
     let words = process.last_words();
     words.contains("'tls-port") || words.contains("Failed finding TLS support")
 }
 
-fn port_taken(process: &Process) -> bool {
+fn port_taken(process: &Child) -> bool {
     process.last_words().contains("Address already in use")
 }
 
