@@ -15,6 +15,7 @@ mod pki;
 mod port;
 mod postgres;
 mod redis;
+mod redis_access;
 mod timescale;
 mod tls_front;
 
@@ -22,7 +23,8 @@ pub use find::{Binary, Missing, node, postgres_bin, redis_server};
 pub use pki::{Identity, Pki};
 pub use port::Port;
 pub use postgres::Postgres;
-pub use redis::{ADMIN, GATEWAY, PROCESSOR, Redis, RedisOptions, acl_lines};
+pub use redis::{Redis, RedisOptions};
+pub use redis_access::{ADMIN, GATEWAY, PROCESSOR, RedisAccess, acl_lines};
 pub use timescale::Timescale;
 
 use std::time::Duration;
