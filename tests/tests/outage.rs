@@ -134,13 +134,13 @@ async fn killing_the_cloud_loses_nothing_and_doubles_nothing() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_redis_is_sat_out_and_trackers_are_still_acked() -> Result<()> {
     let (mut road, fleet, tables) = start().await?;
-    road.redis.stop().await?;
+    road.redis.as_mut().context("our own")?.stop().await?;
     acked(&fleet, 500).await?;
     ensure!(
         road.gateway.status().await?["spool"]["backlog"].as_u64() > Some(0),
         "the spool holds them"
     );
-    road.redis.restart().await?;
+    road.redis.as_mut().context("our own")?.restart().await?;
     stored(&tables, 500).await?;
     judge(&road, &fleet).await?;
     Ok(())
@@ -157,10 +157,10 @@ async fn an_emptied_redis_loses_nothing() -> Result<()> {
         Ok(road.gateway.status().await?["uplink"]["in_flight_bytes"].as_u64() > Some(10_000))
     })
     .await?;
-    road.redis.flushall().await?;
+    road.redis_access().flushall().await?;
     road.cloud.resume()?;
     stored(&tables, 300).await?;
-    road.redis.flushall().await?;
+    road.redis_access().flushall().await?;
     acked(&fleet, 300).await?;
     judge(&road, &fleet).await?;
     let resent = road.gateway.status().await?["uplink"]["envelopes_resent"].as_u64();
@@ -226,7 +226,7 @@ async fn a_polite_stop_leaves_nothing_behind_and_the_ledger_balances() -> Result
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_on_the_disk_costs_one_commit_is_told_and_holds_nothing_up() -> Result<()> {
     let (mut road, fleet, tables) = start().await?;
-    road.redis.stop().await?;
+    road.redis.as_mut().context("our own")?.stop().await?;
     acked(&fleet, 300).await?;
     fleet.stop_producing();
     ensure!(fleet.drain(PATIENCE).await, "trackers are done");
@@ -246,7 +246,7 @@ async fn damage_on_the_disk_costs_one_commit_is_told_and_holds_nothing_up() -> R
     let at = bytes.len() - 3_000;
     bytes[at] ^= 0x40;
     std::fs::write(segment, bytes)?;
-    road.redis.restart().await?;
+    road.redis.as_mut().context("our own")?.restart().await?;
     road.gateway.restart().await?;
     eventually("nothing is held up", async || {
         Ok(road.gateway.status().await?["spool"]["backlog"] == 0)
@@ -280,7 +280,7 @@ async fn two_processors_share_the_stream_and_one_may_die_for_good() -> Result<()
     let second = Cloud::start(
         dir.path(),
         Some(dir.path()),
-        &road.redis,
+        road.redis_access(),
         road.database_url(),
         &settings,
     );

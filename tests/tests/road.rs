@@ -390,7 +390,7 @@ async fn an_entry_delivered_again_changes_nothing_and_holds_nothing_up() -> Resu
     let stored: (i64,) = tables.one("SELECT count(*) FROM positions").await?;
     // What Redis still holds comes once more, as after a crash between COMMIT and XACK.
     let mut redis = road
-        .redis
+        .redis_access()
         .client(ADMIN)?
         .get_multiplexed_async_connection()
         .await?;

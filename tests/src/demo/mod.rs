@@ -244,7 +244,7 @@ async fn finish(
 }
 
 fn look(road: &Road, screen: &mut Screen) -> Result<()> {
-    let redis = &road.redis;
+    let redis = road.redis_access();
     let identity = redis.identity(ADMIN);
     let lines = [
         format!("trackers   {}", road.gateway.tcp_addr()),

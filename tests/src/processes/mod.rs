@@ -5,7 +5,6 @@
 //! environment, so a stray `REDIS_URL` changes nothing; no child outlives us, however we end;
 //! ready means that it answered over HTTP.
 
-mod child;
 mod http;
 mod program;
 mod road;

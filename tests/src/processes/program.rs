@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::service::{Service, Setting};
-use crate::servers::{PROCESSOR, Port, Redis};
+use crate::servers::{PROCESSOR, Port, RedisAccess};
 
 /// Names the directory with `gateway` and `cloud`, wherever it is.
 const DIR_VARIABLE: &str = "MILEPOST_BIN_DIR";
@@ -156,7 +156,7 @@ impl Gateway {
         dir: &Path,
         doomed: Option<&Path>,
         id: &str,
-        redis: &Redis,
+        redis: &RedisAccess,
         settings: &[Setting],
     ) -> Result<Gateway> {
         let tcp = Port::free()?;
@@ -208,7 +208,7 @@ impl Cloud {
     pub async fn start(
         dir: &Path,
         doomed: Option<&Path>,
-        redis: &Redis,
+        redis: &RedisAccess,
         database_url: &str,
         settings: &[Setting],
     ) -> Result<Cloud> {

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use super::program::{Cloud, Gateway, program_path};
 use super::service::Setting;
 use crate::fleet::{FleetConfig, Truth};
 use crate::ledger::{self, Ledger};
-use crate::servers::{GATEWAY, Postgres, Redis, RedisOptions};
+use crate::servers::{GATEWAY, Postgres, Redis, RedisAccess, RedisOptions};
 
 /// Between two looks at the tables while waiting for the last rows.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -26,7 +26,9 @@ pub struct RoadOptions {
     pub cloud: Vec<Setting>,
     /// Write to this database instead of starting a PostgreSQL.
     pub database_url: Option<String>,
-    /// `maxmemory` of Redis; 0 for no limit.
+    /// Send through this Redis instead of starting one. It must know [`Self::gateway_id`].
+    pub redis: Option<RedisAccess>,
+    /// `maxmemory` of a Redis of our own; 0 for no limit.
     pub redis_memory_bytes_max: u64,
     /// Leave the run directory (settings, logs, spool) behind.
     pub keep: bool,
@@ -39,6 +41,7 @@ impl Default for RoadOptions {
             gateway: Vec::new(),
             cloud: Vec::new(),
             database_url: None,
+            redis: None,
             redis_memory_bytes_max: 0,
             keep: false,
         }
@@ -53,10 +56,11 @@ pub struct Road {
     pub gateway: Gateway,
     /// Writing rows.
     pub cloud: Cloud,
-    /// TLS with client certificates.
-    pub redis: Redis,
+    /// TLS with client certificates. Unless the options named one.
+    pub redis: Option<Redis>,
     /// Unless the options named a database.
     pub postgres: Option<Postgres>,
+    access: RedisAccess,
     database_url: String,
     dir: RunDir,
 }
@@ -103,11 +107,23 @@ impl Road {
         // Before anything slow: the commonest mistake is a binary that was not built.
         program_path("gateway")?;
         program_path("cloud")?;
-        let redis_options = RedisOptions {
-            gateways: vec![options.gateway_id.clone()],
-            memory_bytes_max: options.redis_memory_bytes_max,
+        let (redis, access) = match &options.redis {
+            Some(access) => (None, access.clone()),
+            None => {
+                let redis = Redis::start(RedisOptions {
+                    gateways: vec![options.gateway_id.clone()],
+                    memory_bytes_max: options.redis_memory_bytes_max,
+                });
+                let redis = redis.await?;
+                let access = RedisAccess::clone(&redis);
+                (Some(redis), access)
+            }
         };
-        let redis = Redis::start(redis_options).await?;
+        ensure!(
+            access.knows(&options.gateway_id),
+            "the Redis to use knows no gateway {}",
+            options.gateway_id
+        );
         let (postgres, database_url) = match &options.database_url {
             Some(url) => (None, url.clone()),
             None => {
@@ -118,18 +134,25 @@ impl Road {
         };
         let dir = RunDir::new(options.keep)?;
         let (path, doomed) = (dir.path(), dir.doomed());
-        let cloud = Cloud::start(path, doomed, &redis, &database_url, &options.cloud);
+        let cloud = Cloud::start(path, doomed, &access, &database_url, &options.cloud);
         let cloud = cloud.await.context("start cloud")?;
-        let gateway = Gateway::start(path, doomed, &options.gateway_id, &redis, &options.gateway);
+        let gateway = Gateway::start(path, doomed, &options.gateway_id, &access, &options.gateway);
         let gateway = gateway.await.context("start gateway")?;
         Ok(Road {
             gateway,
             cloud,
             redis,
             postgres,
+            access,
             database_url,
             dir,
         })
+    }
+
+    /// The Redis in between, whoever started it.
+    #[must_use]
+    pub fn redis_access(&self) -> &RedisAccess {
+        &self.access
     }
 
     /// The database the rows are in.

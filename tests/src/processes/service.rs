@@ -17,9 +17,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::child::{Child, Launch};
 use super::http;
 use super::program::program_path;
+use crate::child::{Child, Environment, Launch, last_words};
 use crate::servers::Port;
 
 /// Start to first answer: well under a second, the rest is for a loaded machine.
@@ -27,7 +27,6 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// A polite stop hands over what is on the way.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
-const LAST_LINES: usize = 12;
 
 /// A key and its value: `("spool.bytes_max", "64MiB".into())`.
 pub type Setting = (&'static str, Value);
@@ -82,14 +81,14 @@ impl Service {
         self.kill9()?;
         self.write_settings()?;
         let words = self.words(&["run"])?;
-        let log = self.log();
-        let launch = Launch {
-            words: &words,
+        self.child = Some(Child::start(Launch {
+            words: words.iter().map(AsRef::as_ref).collect(),
+            environment: Environment::Empty,
             dir: &self.dir,
             doomed: self.doomed.as_deref(),
-            log: &log,
-        };
-        self.child = Some(Child::start(&launch)?);
+            log: self.log(),
+            run_as: None,
+        })?);
         let deadline = Instant::now() + READY_TIMEOUT;
         loop {
             if let Some(status) = self.ended()? {
@@ -143,7 +142,7 @@ impl Service {
     /// SIGTERM; SIGKILL when that takes too long. `None` if it did not run.
     pub(super) async fn terminate(&mut self) -> Result<Option<ExitStatus>> {
         match self.child.take() {
-            Some(mut child) => Ok(Some(child.terminate(STOP_TIMEOUT).await?)),
+            Some(mut child) => Ok(Some(child.stop(Signal::TERM, STOP_TIMEOUT).await?)),
             None => Ok(None),
         }
     }
@@ -153,7 +152,7 @@ impl Service {
             .child
             .as_mut()
             .with_context(|| format!("{} does not run", self.name))?;
-        child.signal(signal)
+        child.signal(signal).context(self.name)
     }
 
     /// `Some` if it was started and has ended by itself.
@@ -181,10 +180,7 @@ impl Service {
 
     /// The end of the log.
     pub(super) fn last_words(&self) -> String {
-        let log = std::fs::read(self.log()).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+        last_words(&self.log())
     }
 
     fn settings_file(&self) -> PathBuf {

@@ -16,6 +16,8 @@ use std::process::Command;
 
 use thiserror::Error;
 
+use crate::child::Environment;
+
 /// A program and the library path it needs, if any.
 #[derive(Clone, Debug)]
 pub struct Binary {
@@ -45,6 +47,11 @@ impl Binary {
         if let Some(path) = &self.library_path {
             command.env("LD_LIBRARY_PATH", path);
         }
+    }
+
+    /// The same for a program that runs on and on.
+    pub(super) fn environment(&self) -> Environment<'_> {
+        Environment::Ours(self.library_path.as_deref())
     }
 
     /// Another program in the same directory.

@@ -6,7 +6,7 @@
 //! * Every server lives in a temporary directory of its own, listens on 127.0.0.1 only, on a port
 //!   nobody else had, and never touches a server that was already there.
 //! * When the handle is dropped the server is gone and so is its directory. When our own process
-//!   dies without dropping anything, the server dies too (`process`).
+//!   dies without dropping anything, the server dies too (`crate::child`).
 //! * Ready means answered: `start` and `restart` return after the server answered a real request.
 
 mod find;
@@ -14,8 +14,8 @@ mod installation;
 mod pki;
 mod port;
 mod postgres;
-mod process;
 mod redis;
+mod redis_access;
 mod timescale;
 mod tls_front;
 
@@ -23,7 +23,8 @@ pub use find::{Binary, Missing, node, postgres_bin, redis_server};
 pub use pki::{Identity, Pki};
 pub use port::Port;
 pub use postgres::Postgres;
-pub use redis::{ADMIN, GATEWAY, PROCESSOR, Redis, RedisOptions, acl_lines};
+pub use redis::{Redis, RedisOptions};
+pub use redis_access::{ADMIN, GATEWAY, PROCESSOR, RedisAccess, acl_lines};
 pub use timescale::Timescale;
 
 use std::time::Duration;

@@ -21,8 +21,8 @@ use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
 use super::installation::{open_to_others, readable_by_others, zoneinfo};
-use super::process::{Launch, Process, RunAs};
-use super::{Binary, LOOK_AGAIN, PORT_TRIES_MAX, Port, READY_TIMEOUT, find, secret};
+use super::{Binary, LOOK_AGAIN, PORT_TRIES_MAX, Port, READY_TIMEOUT, STOP_TIMEOUT, find, secret};
+use crate::child::{Child, Launch, RunAs};
 
 /// The cluster's superuser. Its password is random.
 const SUPERUSER: &str = "milepost";
@@ -41,7 +41,7 @@ const SETTINGS: &[&str] = &[
 #[derive(Debug)]
 pub struct Postgres {
     // Fields drop in this order: first the process, then what it stands on.
-    process: Process,
+    process: Child,
     port: Port,
     password: String,
     cluster: Cluster,
@@ -133,7 +133,8 @@ impl Postgres {
     /// # Errors
     /// When the process cannot be signalled.
     pub fn kill9(&mut self) -> Result<()> {
-        self.process.kill9()
+        self.process.kill9()?;
+        Ok(())
     }
 
     /// Fast shutdown (`SIGINT`): open transactions are rolled back.
@@ -141,7 +142,8 @@ impl Postgres {
     /// # Errors
     /// When the process cannot be signalled.
     pub async fn stop(&mut self) -> Result<()> {
-        self.process.stop(Signal::INT).await
+        self.process.stop(Signal::INT, STOP_TIMEOUT).await?;
+        Ok(())
     }
 
     /// Starts the cluster again: same data, same port. Stops it first if it runs.
@@ -231,22 +233,24 @@ impl Cluster {
         Ok(())
     }
 
-    fn spawn(&self, port: &Port) -> Result<Process> {
+    fn spawn(&self, port: &Port) -> Result<Child> {
         let data = self.data();
         let number = port.number().to_string();
-        let mut args = vec![
+        let mut words = vec![
+            self.binary.path.as_os_str(),
             OsStr::new("-D"),
             data.as_os_str(),
             OsStr::new("-p"),
             OsStr::new(&number),
         ];
         for setting in SETTINGS {
-            args.extend([OsStr::new("-c"), OsStr::new(setting)]);
+            words.extend([OsStr::new("-c"), OsStr::new(setting)]);
         }
-        Process::spawn(Launch {
-            binary: &self.binary,
-            args,
-            home: self.dir.path(),
+        Child::start(Launch {
+            words,
+            environment: self.binary.environment(),
+            dir: self.dir.path(),
+            doomed: Some(self.dir.path()),
             log: self.dir.path().join("postgres.log"),
             run_as: self.run_as,
         })
@@ -254,7 +258,7 @@ impl Cluster {
 }
 
 /// Waits until a query is answered: a server in recovery accepts connections only to refuse them.
-async fn ready(process: &mut Process, url: &str) -> Result<()> {
+async fn ready(process: &mut Child, url: &str) -> Result<()> {
     let deadline = Instant::now() + READY_TIMEOUT;
     loop {
         let failure = match PgConnection::connect(url).await {
@@ -275,11 +279,11 @@ async fn ready(process: &mut Process, url: &str) -> Result<()> {
     }
 }
 
-fn port_taken(process: &Process) -> bool {
+fn port_taken(process: &Child) -> bool {
     process.last_words().contains("Address already in use")
 }
 
-fn in_use(process: &Process) -> bool {
+fn in_use(process: &Child) -> bool {
     let words = process.last_words();
     [
         "pre-existing shared memory",

@@ -16,8 +16,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use super::process::{Launch, Process};
 use super::{LOOK_AGAIN, READY_TIMEOUT, find};
+use crate::child::{Child, Launch};
 
 /// Directory with `serve.mjs` and its `node_modules`; `./dev setup` makes one.
 const DIR_VARIABLE: &str = "MILEPOST_PGLITE_DIR";
@@ -25,7 +25,7 @@ const DIR_VARIABLE: &str = "MILEPOST_PGLITE_DIR";
 /// A running server. Dropping it kills it; its data was in memory.
 #[derive(Debug)]
 pub struct Timescale {
-    process: Process,
+    process: Child,
     port: u16,
     _dir: TempDir,
 }
@@ -55,10 +55,11 @@ impl Timescale {
         let dir = tempfile::Builder::new()
             .prefix("milepost-timescale-")
             .tempdir()?;
-        let mut process = Process::spawn(Launch {
-            binary: &node,
-            args: vec![script.as_os_str(), OsStr::new("0")],
-            home: dir.path(),
+        let mut process = Child::start(Launch {
+            words: vec![node.path.as_os_str(), script.as_os_str(), OsStr::new("0")],
+            environment: node.environment(),
+            dir: dir.path(),
+            doomed: Some(dir.path()),
             log: dir.path().join("timescale.log"),
             run_as: None,
         })?;
