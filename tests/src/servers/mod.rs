@@ -6,7 +6,7 @@
 //! * Every server lives in a temporary directory of its own, listens on 127.0.0.1 only, on a port
 //!   nobody else had, and never touches a server that was already there.
 //! * When the handle is dropped the server is gone and so is its directory. When our own process
-//!   dies without dropping anything, the server dies too (`crate::child`; containers: [`compose`]).
+//!   dies without dropping anything, the server dies too (`crate::child`; containers: `compose`).
 //! * Ready means answered: `start` and `restart` return after the server answered a real request.
 
 mod compose;
