@@ -91,6 +91,7 @@ MISSING=()
 survey() {
     rust_ok || unpacked rust || MISSING+=("Rust $RUST_MIN or newer (170 MB)")
     cc_ok || unpacked toolchain || MISSING+=("C compiler and linker (50 MB)")
+    if [[ $ENGINE == compose ]]; then return 0; fi # its servers are images
     if [[ $ENGINE != auto && $ENGINE != system ]] || ! system_redis >/dev/null || ! system_postgres >/dev/null; then
         unpacked servers || MISSING+=("Redis $REDIS_MIN+ and PostgreSQL $POSTGRES_MIN+ (35 MB)")
     fi

@@ -12,14 +12,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::fleet::{Fleet, FleetConfig, Rate};
 use crate::ledger::Ledger;
 use crate::processes::{Road, RoadOptions};
-use crate::servers::ADMIN;
+use crate::servers::{ADMIN, Compose};
 use numbers::Gauges;
 use screen::Screen;
 
@@ -62,9 +62,20 @@ struct Cli {
     /// Accepted: there is nothing to ask
     #[arg(long)]
     yes: bool,
-    /// Accepted: where the servers come from was decided before this program started
-    #[arg(long, value_name = "NAME")]
-    engine: Option<String>,
+    /// compose: Redis and TimescaleDB in containers, made for this run and removed after it.
+    /// The others start private servers; which binaries those are was settled by ./dev
+    #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
+    engine: Engine,
+}
+
+/// The names `./dev` knows, so that one line suits both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    Auto,
+    System,
+    Apt,
+    Wheels,
+    Compose,
 }
 
 /// Runs the demo and returns the exit code of the process.
@@ -114,17 +125,51 @@ async fn run(cli: &Cli) -> Result<bool> {
     ensure!(cli.devices > 0, "--devices 0: nobody to drive");
     let mut stop = Stop::new()?;
     let mut screen = Screen::new(cli.no_color);
-    screen.say("starting private Redis (TLS) and PostgreSQL, cloud and gateway");
+    if cli.engine != Engine::Compose {
+        screen.say("starting private Redis (TLS) and PostgreSQL, cloud and gateway");
+        return drive(cli, RoadOptions::default(), &mut screen, &mut stop).await;
+    }
+    let project = format!("milepost-demo-{}", std::process::id());
+    let gateways = [GATEWAY_ID.to_owned()];
+    let compose = tokio::select! {
+        started = Compose::start(&project, &gateways, |line| screen.say(line)) => started?,
+        () = stop.asked() => anyhow::bail!("stopped before the containers were up"),
+    };
+    screen.say("starting cloud and gateway");
+    let options = RoadOptions {
+        redis: Some(compose.redis().clone()),
+        database_url: Some(compose.database_url().to_owned()),
+        // Who asks for TimescaleDB must not get plain tables without a word.
+        cloud: vec![("database.timescale", "require".into())],
+        ..RoadOptions::default()
+    };
+    let driven = drive(cli, options, &mut screen, &mut stop).await;
+    screen.say("removing the containers and their volumes");
+    let removed = compose.down();
+    if let (Err(_), Err(error)) = (&driven, &removed) {
+        screen.say(&format!("{error:#}"));
+    }
+    let good = driven?;
+    removed.map(|()| good)
+}
+
+/// From the start of the road to its end and the ledger.
+async fn drive(
+    cli: &Cli,
+    options: RoadOptions,
+    screen: &mut Screen,
+    stop: &mut Stop,
+) -> Result<bool> {
     let options = RoadOptions {
         gateway_id: GATEWAY_ID.to_owned(),
         keep: cli.keep,
-        ..RoadOptions::default()
+        ..options
     };
     let mut road = tokio::select! {
         road = Road::start(options) => road?,
         () = stop.asked() => anyhow::bail!("stopped before everything had started"),
     };
-    look(&road, &mut screen)?;
+    look(&road, screen)?;
     let fleet = Fleet::start(FleetConfig {
         devices: cli.devices,
         rate: cli.rate,
@@ -133,8 +178,8 @@ async fn run(cli: &Cli) -> Result<bool> {
     })
     .await?;
 
-    let healthy = watch(cli, &mut road, &fleet, &mut screen, &mut stop).await?;
-    let finished = finish(&mut road, &fleet, &mut screen, &mut stop, healthy).await;
+    let healthy = watch(cli, &mut road, &fleet, screen, stop).await?;
+    let finished = finish(&mut road, &fleet, screen, stop, healthy).await;
     let stopped = road.stop().await;
     // With the programs gone, nothing moves any more: this is what counts.
     let ledger = finished.and(

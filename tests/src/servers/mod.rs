@@ -6,9 +6,10 @@
 //! * Every server lives in a temporary directory of its own, listens on 127.0.0.1 only, on a port
 //!   nobody else had, and never touches a server that was already there.
 //! * When the handle is dropped the server is gone and so is its directory. When our own process
-//!   dies without dropping anything, the server dies too (`crate::child`).
+//!   dies without dropping anything, the server dies too (`crate::child`; containers: `compose`).
 //! * Ready means answered: `start` and `restart` return after the server answered a real request.
 
+mod compose;
 mod find;
 mod installation;
 mod pki;
@@ -19,6 +20,7 @@ mod redis_access;
 mod timescale;
 mod tls_front;
 
+pub use compose::Compose;
 pub use find::{Binary, Missing, node, postgres_bin, redis_server};
 pub use pki::{Identity, Pki};
 pub use port::Port;

@@ -261,12 +261,8 @@ impl Cluster {
 async fn ready(process: &mut Child, url: &str) -> Result<()> {
     let deadline = Instant::now() + READY_TIMEOUT;
     loop {
-        let failure = match PgConnection::connect(url).await {
-            Ok(mut connection) => match sqlx::query("select 1").execute(&mut connection).await {
-                Ok(_) => return Ok(connection.close().await?),
-                Err(error) => error,
-            },
-            Err(error) => error,
+        let Err(failure) = answers(url).await else {
+            return Ok(());
         };
         if let Some(status) = process.ended()? {
             bail!("postgres ended ({status}): {}", process.last_words());
@@ -277,6 +273,13 @@ async fn ready(process: &mut Child, url: &str) -> Result<()> {
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+}
+
+/// One try.
+pub(super) async fn answers(url: &str) -> Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
+    sqlx::query("select 1").execute(&mut connection).await?;
+    Ok(connection.close().await?)
 }
 
 fn port_taken(process: &Child) -> bool {

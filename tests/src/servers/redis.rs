@@ -5,9 +5,10 @@
 //! (`appendfsync everysec`: only a power cut could lose it).
 
 use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::io::Write;
 use std::ops::Deref;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Instant;
 
@@ -76,6 +77,7 @@ impl Redis {
         let binary = find::redis_server()?;
         let dir = tempfile::Builder::new()
             .prefix("milepost-redis-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir()?;
         let pki = Pki::new(dir.path())?;
         let server = pki.server("redis")?;

@@ -16,7 +16,7 @@ pub const ADMIN: &str = "admin";
 /// The user of the cloud side.
 pub const PROCESSOR: &str = "processor";
 
-/// The gateway that exists unless [`RedisOptions::gateways`] says otherwise: its id and its user.
+/// The gateway that exists unless [`super::RedisOptions::gateways`] says otherwise: its id and its user.
 pub const GATEWAY: &str = "gw-test";
 
 /// What the file with [`RedisAccess::acl`] is called where a server of ours reads it.
