@@ -14,8 +14,9 @@ use gateway::metrics::Metrics;
 use gateway::spool::{Append, Spool, SpoolConfig};
 use gateway::uplink::{RedisConfig, Uplink, UplinkConfig};
 use redis::AsyncCommands as _;
+use redis::aio::MultiplexedConnection;
 use redis::streams::StreamRangeReply;
-use tests::servers::{Redis, RedisOptions};
+use tests::servers::{ADMIN, Redis, RedisOptions};
 use tests::tables::{DEADLINE, eventually};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -111,12 +112,15 @@ async fn redis() -> Result<Redis> {
     .await
 }
 
+/// A connection that may do everything.
+async fn admin(redis: &Redis) -> Result<MultiplexedConnection> {
+    let client = redis.client(ADMIN)?;
+    Ok(client.get_multiplexed_async_connection().await?)
+}
+
 /// Everything in the stream, envelope by envelope.
 async fn received(redis: &Redis) -> Result<BTreeSet<u64>> {
-    let mut admin = redis
-        .client("admin")?
-        .get_multiplexed_async_connection()
-        .await?;
+    let mut admin = admin(redis).await?;
     let entries: StreamRangeReply = admin.xrange_all(STREAM).await?;
     let mut numbers = BTreeSet::new();
     for id in entries.ids {
@@ -145,10 +149,7 @@ async fn until_received(redis: &Redis, numbers: std::ops::Range<u64>) -> Result<
 
 /// Says on the floor that these positions are in the database.
 async fn settle(redis: &Redis, edge: &Edge, ranges: &str) -> Result<()> {
-    let mut admin = redis
-        .client("admin")?
-        .get_multiplexed_async_connection()
-        .await?;
+    let mut admin = admin(redis).await?;
     let () = admin
         .hset(
             keys::floor(&gateway_id()),
@@ -175,10 +176,7 @@ async fn what_is_kept_arrives_and_the_floor_lets_it_go() -> Result<()> {
         Ok(edge.spool.usage().backlog == 500)
     })
     .await?;
-    let mut admin = redis
-        .client("admin")?
-        .get_multiplexed_async_connection()
-        .await?;
+    let mut admin = admin(&redis).await?;
     let alive: i64 = admin.ttl(keys::heartbeat(&gateway_id())).await?;
     assert!((1..=90).contains(&alive), "heartbeat expires in {alive} s");
     Ok(())
@@ -210,10 +208,7 @@ async fn a_redis_that_was_emptied_is_given_everything_unsettled_again() -> Resul
 async fn a_hole_behind_settled_data_is_sent_again_although_the_group_is_busy() -> Result<()> {
     let redis = redis().await?;
     let edge = Edge::start(&redis, |_| {})?;
-    let mut admin = redis
-        .client("admin")?
-        .get_multiplexed_async_connection()
-        .await?;
+    let mut admin = admin(&redis).await?;
     let () = admin
         .xgroup_create_mkstream(STREAM, keys::GROUP_PROCESSOR, "0")
         .await?;
@@ -264,10 +259,7 @@ async fn an_outage_is_sat_out_and_nothing_is_lost() -> Result<()> {
 async fn a_full_redis_only_gets_the_rest_once_it_has_room() -> Result<()> {
     let redis = redis().await?;
     let edge = Edge::start(&redis, |_| {})?;
-    let mut admin = redis
-        .client("admin")?
-        .get_multiplexed_async_connection()
-        .await?;
+    let mut admin = admin(&redis).await?;
     edge.append(0..5).await?;
     until_received(&redis, 0..5).await?;
     let () = redis::cmd("CONFIG")
@@ -295,10 +287,7 @@ async fn a_full_redis_only_gets_the_rest_once_it_has_room() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cloud_that_cannot_read_us_is_waited_for() -> Result<()> {
     let redis = redis().await?;
-    let mut admin = redis
-        .client("admin")?
-        .get_multiplexed_async_connection()
-        .await?;
+    let mut admin = admin(&redis).await?;
     let () = admin
         .hset(keys::CONTRACT, contract::version::FIELD_READS, "2-3")
         .await?;
