@@ -1,0 +1,171 @@
+//! The spool's directory on a real file system.
+//!
+//! Invariant: one process at a time writes; its lock goes with the process, however it ends.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::{Fs, FsFile};
+
+const LOCK: &str = "lock";
+
+/// Why a directory cannot be a spool.
+#[derive(Clone, Debug, Error)]
+pub enum OpenError {
+    /// Make it writable for this user, or name another one.
+    #[error("spool directory {} cannot be used: make it writable for this user, or change spool.dir", dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Stop the other process, or give this one its own directory.
+    #[error("spool {} is in use by another process", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+}
+
+/// A directory of the real file system.
+#[derive(Debug)]
+pub struct RealFs {
+    dir: PathBuf,
+    writable: bool,
+    /// Held for the life of this value.
+    _lock: Option<File>,
+}
+
+impl RealFs {
+    /// Makes the directory when it is missing and takes its lock.
+    /// # Errors
+    /// [`OpenError::Directory`], [`OpenError::InUse`].
+    pub fn locked(dir: &Path) -> Result<Self, OpenError> {
+        let lock = || {
+            fs::create_dir_all(dir)?;
+            let mut options = File::options();
+            options.create(true).truncate(false).write(true);
+            options.open(dir.join(LOCK))
+        };
+        let file = lock().map_err(|source| unusable(dir, source))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self {
+                dir: dir.to_owned(),
+                writable: true,
+                _lock: Some(file),
+            }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+                dir: dir.to_owned(),
+            }),
+            Err(TryLockError::Error(source)) => Err(unusable(dir, source)),
+        }
+    }
+
+    /// Looks at a spool that may be in use, without ever writing to it.
+    /// # Errors
+    /// [`OpenError::Directory`] when it is not there or cannot be read.
+    pub fn read_only(dir: &Path) -> Result<Self, OpenError> {
+        fs::read_dir(dir).map_err(|source| unusable(dir, source))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            writable: false,
+            _lock: None,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn may_write(&self) -> io::Result<()> {
+        if self.writable {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+}
+
+fn unusable(dir: &Path, source: io::Error) -> OpenError {
+    OpenError::Directory {
+        dir: dir.to_owned(),
+        source: Arc::new(source),
+    }
+}
+
+impl Fs for RealFs {
+    type File = File;
+
+    fn make_dir(&self, dir: &str) -> io::Result<()> {
+        self.may_write()?;
+        fs::create_dir_all(self.dir.join(dir))
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.dir.join(dir))? {
+            let entry = entry?;
+            // A name that is no text is none of ours.
+            if let (true, Ok(name)) = (
+                entry.file_type()?.is_file(),
+                entry.file_name().into_string(),
+            ) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        self.may_write()?;
+        File::open(self.dir.join(dir))?.sync_all()
+    }
+
+    fn create(&self, name: &str) -> io::Result<File> {
+        self.may_write()?;
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        options.open(self.dir.join(name))
+    }
+
+    fn open(&self, name: &str) -> io::Result<File> {
+        let mut options = File::options();
+        options.read(true).write(self.writable);
+        options.open(self.dir.join(name))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.may_write()?;
+        fs::remove_file(self.dir.join(name))
+    }
+}
+
+impl FsFile for File {
+    fn len_bytes(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::write_at(self, bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self, buffer, offset)
+    }
+}
