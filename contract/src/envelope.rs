@@ -166,6 +166,16 @@ impl Lane {
         }
     }
 
+    /// The lane's word, as people read it: `high`, `normal` or `bulk`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Bulk => "bulk",
+        }
+    }
+
     /// Reads a class; an unknown one is treated as normal, since a lane only orders work.
     #[must_use]
     pub fn from_u8(class: u8) -> Self {

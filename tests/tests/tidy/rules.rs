@@ -9,13 +9,17 @@ pub(super) const ARROWS: &[(&str, &[&str])] = &[
     ("codec", &[]),
     ("contract", &["codec"]),
     ("settings", &[]),
+    ("spool", &["contract", "codec"]),
     ("hardware", &[]),
-    ("gateway", &["contract", "codec", "settings", "hardware"]),
+    (
+        "gateway",
+        &["contract", "codec", "settings", "spool", "hardware"],
+    ),
     ("cloud", &["contract", "codec", "settings"]),
     (
         "tests",
         &[
-            "codec", "contract", "settings", "hardware", "gateway", "cloud",
+            "codec", "contract", "settings", "spool", "hardware", "gateway", "cloud",
         ],
     ),
 ];
@@ -30,7 +34,7 @@ const CLOCKS: &[&str] = &["::now", ".elapsed()"];
 
 /// Who may write the literal of a receipt: the one who did what it certifies.
 const RECEIPTS: &[(&str, &[&str])] = &[
-    ("Durable", &["gateway/src/spool/", "gateway/src/spool.rs"]),
+    ("Durable", &["spool/src/"]),
     ("Committed", &["cloud/src/store/", "cloud/src/store.rs"]),
 ];
 
