@@ -423,6 +423,10 @@ fn the_recorded_position_is_decimal_degrees_and_kilometres() {
         assert_eq!(read.altitude_mm, 446_000);
         assert_eq!(read.text, RECORDED);
     }
+    // The last digit is a tenth of ours.
+    let rounded = Iso6709::parse(b"+337335.5835-0707196.2334+000.446/", None).unwrap();
+    assert_eq!(rounded.position.latitude_e7, 337_335_584);
+    assert_eq!(rounded.position.longitude_e7, -707_196_233);
 }
 
 #[test]
@@ -465,6 +469,10 @@ fn the_records_fix_decides_between_two_possible_readings() {
     let decimal = Iso6709::parse(text, Some(fix)).unwrap();
     assert_eq!(decimal.reading, Iso6709Reading::DecimalDegrees);
     assert!(decimal.position == fix);
+    // Where both readings are one place, the documented one stands.
+    let whole = Iso6709::parse(b"+540000.0000+0250000.0000+000.100/", Some(fix)).unwrap();
+    assert_eq!(whole.reading, Iso6709Reading::DegreesMinutesSeconds);
+    assert_eq!(whole.altitude_mm, 100);
     // Around the date line +179.9 is near to -179.2583, and nearer to it than to -179.1530.
     let beyond = Position {
         latitude_e7: 542_056_667,
@@ -562,6 +570,8 @@ fn a_vin_has_seventeen_characters_of_the_standard() {
         let error = Vin::parse(&text[..found]).unwrap_err();
         assert_eq!(error, PayloadError { offset: 0, reason });
     }
+    let error = Vin::parse(b"\0 1M8GDM9AXKP04278Q").unwrap_err();
+    assert_eq!(error.offset, 18);
     assert_eq!(
         format!("{:?}", Vin::parse(b" 1M8GDM9AXKP042788\0").unwrap()),
         "Vin(…2788)"
