@@ -5,8 +5,9 @@
 //! file, or one that is suddenly understood, fails until the lists say so.
 #![allow(clippy::unwrap_used)]
 
-#[path = "../examples/decode/json.rs"]
-mod json;
+#[allow(dead_code)]
+#[path = "../examples/decode/tool/mod.rs"]
+mod tool;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,46 +15,55 @@ use std::path::Path;
 
 use codec::{AvlData, BodyReason, CodecId, Cut, Datagram, Expect, Limits, login};
 use serde_json::Value;
+use tool::json;
+use tool::line::Transport;
 
 /// Valid, but nothing in this crate reads it yet. (Nor the `expected_beacons_385` of
 /// `c8e-tcp-beacon385`: the value is handed on as bytes.)
 const NOT_READ: [&str; 2] = ["ble-10828-near-eye", "c7-tcp-synthetic"];
 
-/// Broken in print: the byte at which we notice, and what we say.
-const BROKEN: [(&str, usize, &str); 7] = [
+/// Broken in print: the part and byte at which we notice, and what we say.
+const BROKEN: [(&str, &str, usize, &str); 7] = [
     (
         "c8-tcp-vendor-parser-readme",
+        "data",
         179,
         "incomplete: needs 2092 bytes, has 179",
     ),
     (
         "c8-tcp-vendor-parser-readme-fixed-length",
+        "checksum",
         175,
         "checksum is 0x00007949, the data has 0xba48",
     ),
     (
         "c8-udp-vendor-parser-readme",
+        "length",
         0,
         "length says 253 bytes, 187 follow it",
     ),
     // A Codec 8 body under id 8E: its first pairs read as a group of 327 two-byte values.
     (
         "c8e-udp-fm64-mislabelled",
+        "record 0, 2-byte IO group",
         63,
-        "record 0, 2-byte IO group: the data ends inside this field",
+        "the data ends inside this field",
     ),
     (
         "c16-udp-wiki-as-printed",
+        "length",
         0,
         "length says 347 bytes, 72 follow it",
     ),
     (
         "c13-old-wiki-truncated",
+        "data",
         31,
         "incomplete: needs 35 bytes, has 31",
     ),
     (
         "c14-rsp-nack",
+        "checksum",
         24,
         "checksum is 0x000032ac, the data has 0x635e",
     ),
@@ -98,11 +108,13 @@ fn every_valid_vector_decodes_to_what_it_expects() {
         if !vector.valid || answers_only || NOT_READ.contains(&name.as_str()) {
             continue;
         }
-        let (value, consumed) = json::describe(&vector.bytes).unwrap_or_else(|problem| {
-            panic!("{name}: {problem:?}");
-        });
-        assert_eq!(value, vector.expected, "{name}");
-        assert_eq!(consumed, vector.bytes.len(), "{name}");
+        let said = Transport::named(vector.transport.as_bytes()).unwrap();
+        for transport in [said, Transport::Auto] {
+            let value = json::describe(transport, &vector.bytes).unwrap_or_else(|problem| {
+                panic!("{name} as {transport:?}: {problem:?}");
+            });
+            assert_eq!(value, vector.expected, "{name} as {transport:?}");
+        }
         decoded += 1;
     }
     assert_eq!(decoded, 25, "a vector came or went");
@@ -123,11 +135,15 @@ fn every_broken_vector_is_refused_where_it_is_broken() {
         );
     }
     assert_eq!(invalid.len(), BROKEN.len());
-    for (name, offset, text) in BROKEN {
-        let problem = json::describe(&vectors[name].bytes).unwrap_err();
+    for (name, stage, offset, text) in BROKEN {
+        let problem = json::describe(Transport::Auto, &vectors[name].bytes).unwrap_err();
         assert_eq!(
-            (problem.offset, problem.text.as_str()),
-            (offset, text),
+            (
+                problem.stage.as_str(),
+                problem.offset,
+                problem.text.as_str()
+            ),
+            (stage, offset, text),
             "{name}"
         );
     }
@@ -140,7 +156,7 @@ fn what_is_not_read_yet_is_known_by_name() {
         let vector = &vectors[name];
         assert!(vector.valid, "{name}");
         assert!(
-            json::describe(&vector.bytes).is_err(),
+            json::describe(Transport::Auto, &vector.bytes).is_err(),
             "{name} is read now: say so"
         );
     }

@@ -1,0 +1,63 @@
+//! Messages of codecs 12 to 15.
+
+use super::time;
+use super::walk::{Walk, text};
+
+/// Names `count` messages; `None` if they end too early.
+///
+/// Codec 13 is tried with its time inside the size, as documented, then with the size
+/// counting the text alone.
+pub(super) fn messages(walk: &mut Walk<'_>, codec: u64, count: u64) -> Option<()> {
+    let begin = walk.clone();
+    let documented = layout(walk, codec, count, true);
+    if codec == 0x0D && (documented.is_none() || walk.left() > 0) {
+        let mut other = begin;
+        if layout(&mut other, codec, count, false).is_some() && other.left() == 0 {
+            *walk = other;
+            return Some(());
+        }
+    }
+    documented
+}
+
+fn layout(walk: &mut Walk<'_>, codec: u64, count: u64, time_in_size: bool) -> Option<()> {
+    for index in 0..count {
+        walk.heading(format!("message {index}"));
+        walk.number(1, "type", |n| kind(codec, n).to_owned())?;
+        let size = walk.number(4, "size", |n| format!("{n} bytes"))?;
+        let mut in_front = 0;
+        if matches!(codec, 0x0D | 0x0F) {
+            if time_in_size {
+                in_front += 4;
+            }
+        }
+        if matches!(codec, 0x0E | 0x0F) {
+            in_front += 8;
+        }
+        let payload_bytes = size.checked_sub(in_front)?;
+        if matches!(codec, 0x0D | 0x0F) {
+            walk.number(4, "timestamp", time::from_s)?;
+        }
+        if matches!(codec, 0x0E | 0x0F) {
+            walk.bytes(8, "IMEI", |bytes| match hex::encode(bytes).split_at(1) {
+                ("0", digits) if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
+                    digits.to_owned()
+                }
+                _ => "not decimal".to_owned(),
+            })?;
+        }
+        walk.bytes(payload_bytes as usize, "payload", text)?;
+    }
+    Some(())
+}
+
+fn kind(codec: u64, byte: u64) -> &'static str {
+    match (codec, byte) {
+        (0x0F, _) => "free in this codec",
+        (_, 0x05) => "command",
+        (_, 0x06) => "answer",
+        (0x0C, 0x0D) => "camera",
+        (0x0E, 0x11) => "not executed, the IMEI is another's",
+        _ => "not documented",
+    }
+}

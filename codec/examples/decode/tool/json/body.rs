@@ -1,0 +1,114 @@
+//! The data field: records and messages.
+
+use codec::{
+    AvlData, AvlRecord, BodyError, CodecId, GenerationType, IoElement, IoWidth, Message,
+    MessageData, Priority,
+};
+use serde_json::{Value, json};
+
+use super::{Object, Problem};
+
+/// Describes a data field; offsets of problems count from the codec id.
+pub(crate) fn describe(
+    data: &[u8],
+    object: &mut Object,
+    issues: &mut Vec<String>,
+) -> Result<(), Problem> {
+    let codec = CodecId::from_byte(data[0]);
+    let described = if codec.is_message() {
+        messages(data, object, issues)
+    } else {
+        records(data, object, issues)
+    };
+    described.map_err(|error| Problem::new(error.stage, error.offset, error.reason.to_string()))
+}
+
+fn messages(data: &[u8], object: &mut Object, issues: &mut Vec<String>) -> Result<(), BodyError> {
+    let read = MessageData::parse(data)?;
+    let list: Vec<Value> = read.messages().map(message).collect();
+    object.insert("messages".into(), list.into());
+    object.insert("count2".into(), read.second_count().into());
+    let (first, second) = (read.count(), read.second_count());
+    if first != second {
+        issues.push(format!(
+            "the second count is {second}, the first was {first}"
+        ));
+    }
+    Ok(())
+}
+
+fn records(data: &[u8], object: &mut Object, issues: &mut Vec<String>) -> Result<(), BodyError> {
+    let avl = AvlData::parse(data)?;
+    for (index, record) in avl.records().enumerate() {
+        unusual(index, &record, issues);
+    }
+    let list: Vec<Value> = avl
+        .records()
+        .map(|record| describe_record(&record, CodecId::from_byte(data[0])))
+        .collect();
+    object.insert("records".into(), list.into());
+    object.insert("count2".into(), avl.count().into());
+    Ok(())
+}
+
+/// Bytes that are kept as they are although no document explains them.
+fn unusual(index: usize, record: &AvlRecord<'_>, issues: &mut Vec<String>) {
+    // 3 is "security" in an older manual.
+    if let Priority::Other(priority @ 4..) = record.priority {
+        issues.push(format!(
+            "record {index}: priority {priority} is not documented"
+        ));
+    }
+    if let Some(GenerationType::Other(kind)) = record.generation_type {
+        issues.push(format!(
+            "record {index}: generation type {kind} is not documented"
+        ));
+    }
+}
+
+fn describe_record(record: &AvlRecord<'_>, codec: CodecId) -> Value {
+    let mut widths = vec![IoWidth::B1, IoWidth::B2, IoWidth::B4, IoWidth::B8];
+    if codec == CodecId::Codec8E {
+        widths.push(IoWidth::Variable);
+    }
+    let size = |width| record.io().filter(|element| element.width == width).count();
+    json!({
+        "timestamp_ms": record.timestamp_ms,
+        "priority": record.priority.as_byte(),
+        "longitude_raw": record.longitude_e7,
+        "latitude_raw": record.latitude_e7,
+        "altitude_m": record.altitude_m,
+        "angle_deg": record.angle_deg,
+        "satellites": record.satellites,
+        "speed_kmh": record.speed_kmh,
+        "event_id": record.event_io_id,
+        "generation_type": record.generation_type.map(|kind| kind.as_byte()),
+        "total_io": record.io_total,
+        "groups": widths.into_iter().map(size).collect::<Vec<_>>(),
+        "io": record.io().map(element).collect::<Vec<_>>(),
+    })
+}
+
+fn element(element: IoElement<'_>) -> Value {
+    let width = element.width.bytes().map_or(Value::from("x"), Value::from);
+    json!({ "id": element.id, "w": width, "hex": hex::encode(element.bytes) })
+}
+
+fn message(message: Message<'_>) -> Value {
+    let mut object = Object::new();
+    object.insert("type".into(), message.kind.into());
+    object.insert("size".into(), message.size.into());
+    if let Some(seconds) = message.timestamp_s {
+        object.insert("timestamp_s".into(), seconds.into());
+    }
+    if let Some(bytes) = message.imei_bytes {
+        object.insert("imei_hex".into(), hex::encode(bytes).into());
+        let imei = message.imei().map(|imei| imei.to_string());
+        object.insert("imei".into(), imei.into());
+    }
+    object.insert("payload_hex".into(), hex::encode(message.payload).into());
+    // Payloads may be binary: no text rather than a damaged one.
+    let text = std::str::from_utf8(message.payload).ok();
+    object.insert("text".into(), text.into());
+    object.into()
+}
