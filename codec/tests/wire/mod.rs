@@ -1,6 +1,8 @@
 //! Bytes for the tests, put together by hand so that the encoder is not its own witness.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub(crate) mod recipe;
+
 use std::fs;
 use std::path::Path;
 

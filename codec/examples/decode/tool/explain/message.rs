@@ -25,16 +25,13 @@ fn layout(walk: &mut Walk<'_>, codec: u64, count: u64, time_in_size: bool) -> Op
         walk.heading(format!("message {index}"));
         walk.number(1, "type", |n| kind(codec, n).to_owned())?;
         let size = walk.number(4, "size", |n| format!("{n} bytes"))?;
-        let mut in_front = 0;
-        if matches!(codec, 0x0D | 0x0F) {
-            if time_in_size {
-                in_front += 4;
-            }
-        }
-        if matches!(codec, 0x0E | 0x0F) {
-            in_front += 8;
-        }
-        let payload_bytes = size.checked_sub(in_front)?;
+        let time_bytes = if matches!(codec, 0x0D | 0x0F) && time_in_size {
+            4
+        } else {
+            0
+        };
+        let imei_bytes = if matches!(codec, 0x0E | 0x0F) { 8 } else { 0 };
+        let payload_bytes = size.checked_sub(time_bytes + imei_bytes)?;
         if matches!(codec, 0x0D | 0x0F) {
             walk.number(4, "timestamp", time::from_s)?;
         }
