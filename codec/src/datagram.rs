@@ -13,7 +13,7 @@ use nom::multi::length_data;
 use nom::number::complete::{be_u8, be_u16};
 
 use crate::codec_id::CodecId;
-use crate::error::Read;
+use crate::error::{Read, Stage};
 use crate::frame::DATA_BYTES_MIN;
 use crate::imei::{Imei, ImeiError};
 
@@ -27,6 +27,13 @@ pub struct Datagram<'a> {
     // At least DATA_BYTES_MIN long.
     data: &'a [u8],
 }
+
+/// The packet type of a datagram that wants [`Datagram::channel_ack`].
+pub const TYPE_NEEDS_CHANNEL_ACK: u8 = 0x00;
+/// The packet type of every datagram seen: the AVL answer is all it wants.
+pub const TYPE_PLAIN: u8 = 0x01;
+/// The packet type of a channel acknowledgement.
+pub const TYPE_CHANNEL_ACK: u8 = 0x02;
 
 /// Why a datagram cannot be taken apart: drop it, answer nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +66,22 @@ pub enum DatagramReason {
         /// Bytes behind the identity.
         found: usize,
     },
+}
+
+impl DatagramError {
+    /// Which part of the datagram it is about.
+    #[must_use]
+    pub const fn stage(&self) -> Stage {
+        match self.reason {
+            DatagramReason::Length { .. } => Stage::Length,
+            // Two bytes are too few for the length field itself.
+            DatagramReason::Truncated if self.offset == 0 => Stage::Length,
+            DatagramReason::Truncated => Stage::DatagramHead,
+            DatagramReason::DataTooShort { found: 0 } => Stage::CodecId,
+            DatagramReason::DataTooShort { found: 1 } => Stage::FirstCount,
+            DatagramReason::DataTooShort { .. } => Stage::SecondCount,
+        }
+    }
 }
 
 impl<'a> Datagram<'a> {
@@ -102,7 +125,8 @@ impl<'a> Datagram<'a> {
         self.packet_id
     }
 
-    /// 1 in every datagram seen; called unusable by the documentation.
+    /// 1 in every datagram seen; the wiki calls it unusable, older manuals use it to ask
+    /// for [`Datagram::channel_ack`]. Kept as sent.
     #[must_use]
     pub const fn packet_type(&self) -> u8 {
         self.packet_type
@@ -146,14 +170,30 @@ impl<'a> Datagram<'a> {
         self.data[1]
     }
 
-    /// What to answer once the first `accepted` records are safe.
+    /// What to answer once the first `accepted` records are safe: 0 to
+    /// [`first_count`](Datagram::first_count). Over UDP a part may be accepted; the device
+    /// sends the rest again.
     ///
     /// Both ids are echoed: devices match on the AVL packet id, and no source says that
     /// any of them would mind the other.
     #[must_use]
     pub const fn answer(&self, accepted: u8) -> [u8; 7] {
         let [high, low] = self.packet_id.to_be_bytes();
-        [0x00, 0x05, high, low, 0x01, self.avl_packet_id, accepted]
+        let kind = TYPE_PLAIN;
+        [0x00, 0x05, high, low, kind, self.avl_packet_id, accepted]
+    }
+
+    /// What a datagram of packet type 0 wants besides [`Datagram::answer`]: word that it
+    /// arrived, whatever becomes of its records. `None` for all others.
+    ///
+    /// Source: "FMXXXX Protocols" 2.10, UDP channel protocol.
+    #[must_use]
+    pub const fn channel_ack(&self) -> Option<[u8; 5]> {
+        if self.packet_type != TYPE_NEEDS_CHANNEL_ACK {
+            return None;
+        }
+        let [high, low] = self.packet_id.to_be_bytes();
+        Some([0x00, 0x03, high, low, TYPE_CHANNEL_ACK])
     }
 }
 

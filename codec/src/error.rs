@@ -22,10 +22,21 @@ pub struct BodyError {
     pub reason: BodyReason,
 }
 
-/// The part of a data field that was being read. Records and messages count from 0.
+/// The part that was being read, of a data field or of what it travels in. Records and
+/// messages count from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
+    /// The login of a connection.
+    Login,
+    /// The four zero bytes in front of a frame.
+    Preamble,
+    /// The length field of a frame or datagram.
+    Length,
+    /// The checksum behind a frame.
+    Checksum,
+    /// A datagram's ids and identity.
+    DatagramHead,
     /// The codec id.
     CodecId,
     /// The count in front of the records or messages.
@@ -64,6 +75,11 @@ pub enum Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Stage::Login => f.write_str("login"),
+            Stage::Preamble => f.write_str("preamble"),
+            Stage::Length => f.write_str("length"),
+            Stage::Checksum => f.write_str("checksum"),
+            Stage::DatagramHead => f.write_str("datagram head"),
             Stage::CodecId => f.write_str("codec id"),
             Stage::FirstCount => f.write_str("first count"),
             Stage::RecordHead { record } => write!(f, "record {record}, head"),

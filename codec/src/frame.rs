@@ -14,6 +14,7 @@ use core::fmt;
 
 use crate::codec_id::CodecId;
 use crate::crc::crc16;
+use crate::error::Stage;
 use crate::login::{self, Login};
 
 /// The keep-alive byte of an idle device. It gets no answer.
@@ -29,28 +30,73 @@ pub const DATA_BYTES_MIN: usize = 3;
 const PREAMBLE_BYTES: usize = 4;
 const CRC_BYTES: usize = 4;
 
+/// [`Limits::frame_bytes_max`] unless the caller says otherwise: 64 KiB less one byte.
+pub const FRAME_BYTES_MAX_DEFAULT: usize = 65_535;
+/// [`Limits::login_bytes_max`] unless the caller says otherwise.
+pub const LOGIN_BYTES_MAX_DEFAULT: usize = 34;
+/// What the documentation allows a packet of records to take.
+/// Source: wiki "Codec", AVL packet size.
+pub const PACKET_BYTES_MAX_DOCUMENTED: usize = 1280;
+
 /// How much one message may take before the connection is given up.
+///
+/// # The 1280-byte rule
+///
+/// The documentation says that a packet of AVL records is at most 1280 bytes (512 on
+/// FMB630, FMB640 and FM63xx). It leaves open whether that counts preamble, length and
+/// checksum, or the data field alone. Read strictly ([`Limits::strict_1280`]) the whole
+/// frame is within 1280 bytes; read loosely (`frame_bytes_max` of 1280 +
+/// [`OVERHEAD_BYTES`]) the data field is. The largest recorded frame of records has 1276
+/// bytes, so both readings let it pass. The rule is about records alone: answers to
+/// commands and camera blocks in Codec 12 reach 2079 bytes in recorded traffic. That is
+/// why the default keeps the rule to nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Largest frame in bytes, preamble and checksum included (data length + 12).
     ///
-    /// Default 65 535. Records stay within 1280 bytes a packet by the documentation, but
-    /// camera chunks in Codec 12 reach 2 KiB in recorded traffic, and the longest value
-    /// that a Codec 8 Extended length field can announce is 65 535 bytes.
+    /// Default [`FRAME_BYTES_MAX_DEFAULT`]: longer than anything recorded, and a buffer
+    /// that a small gateway can afford per connection.
     pub frame_bytes_max: usize,
     /// Largest login in bytes, its two length bytes included.
     ///
-    /// Default 34: an IMEI needs 17; the rest leaves room to refuse other identities
-    /// politely instead of hanging up on them.
+    /// Default [`LOGIN_BYTES_MAX_DEFAULT`]: an IMEI needs 17; the rest leaves room to
+    /// refuse other identities politely instead of hanging up on them.
     pub login_bytes_max: usize,
+}
+
+impl Limits {
+    /// The default limits.
+    pub const DEFAULT: Limits = Limits {
+        frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
+        login_bytes_max: LOGIN_BYTES_MAX_DEFAULT,
+    };
+
+    /// The 1280-byte rule read strictly: no frame above 1280 bytes, preamble and checksum
+    /// included. Closes on long command answers and camera blocks.
+    #[must_use]
+    pub const fn strict_1280() -> Limits {
+        Limits {
+            frame_bytes_max: PACKET_BYTES_MAX_DOCUMENTED,
+            ..Limits::DEFAULT
+        }
+    }
+
+    /// These limits, but nothing above `bytes`, which is what a buffer can hold.
+    #[must_use]
+    pub const fn within(self, bytes: usize) -> Limits {
+        const fn least(a: usize, b: usize) -> usize {
+            if a < b { a } else { b }
+        }
+        Limits {
+            frame_bytes_max: least(self.frame_bytes_max, bytes),
+            login_bytes_max: least(self.login_bytes_max, bytes),
+        }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            frame_bytes_max: 65_535,
-            login_bytes_max: 34,
-        }
+        Limits::DEFAULT
     }
 }
 
@@ -124,6 +170,16 @@ pub enum RefuseReason {
     },
 }
 
+impl RefuseReason {
+    /// Which part of the frame it is about.
+    #[must_use]
+    pub const fn stage(&self) -> Stage {
+        match self {
+            RefuseReason::Crc { .. } => Stage::Checksum,
+        }
+    }
+}
+
 /// Why a connection cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -159,6 +215,18 @@ pub enum CloseReason {
     /// Two zero bytes where a login should be: a preamble, or a login of no length.
     #[error("a frame before the login")]
     FrameBeforeLogin,
+}
+
+impl CloseReason {
+    /// Which part of the frame or login it is about.
+    #[must_use]
+    pub const fn stage(&self) -> Stage {
+        match self {
+            CloseReason::Preamble { .. } => Stage::Preamble,
+            CloseReason::FrameOverLimit { .. } | CloseReason::FrameTooShort { .. } => Stage::Length,
+            CloseReason::LoginOverLimit { .. } | CloseReason::FrameBeforeLogin => Stage::Login,
+        }
+    }
 }
 
 /// A whole frame with a good checksum, still in the caller's buffer.
@@ -246,10 +314,41 @@ pub fn cut(input: &[u8], expecting: Expect, limits: Limits) -> Cut<'_> {
     }
 }
 
-fn cut_frame(input: &[u8], limits: Limits) -> Cut<'_> {
+/// How long the input must get before [`cut`] says anything but `NeedMore`; `None` if it
+/// is that long. Costs a look at the header, never a checksum.
+pub(crate) fn missing(input: &[u8], expecting: Expect, limits: Limits) -> Option<usize> {
+    match expecting {
+        Expect::Login => match login::cut(input, limits) {
+            Cut::NeedMore { needed } => Some(needed),
+            _ => None,
+        },
+        Expect::Frame => match shape(input, limits) {
+            Shape::NeedMore { needed } => Some(needed),
+            _ => None,
+        },
+    }
+}
+
+// What the header alone tells.
+enum Shape<'a> {
+    NeedMore {
+        needed: usize,
+    },
+    Ping,
+    Close {
+        offset: usize,
+        reason: CloseReason,
+    },
+    Whole {
+        data: &'a [u8],
+        checksum: [u8; CRC_BYTES],
+    },
+}
+
+fn shape(input: &[u8], limits: Limits) -> Shape<'_> {
     match input.first() {
-        None => return Cut::NeedMore { needed: 1 },
-        Some(&PING) => return Cut::Ping,
+        None => return Shape::NeedMore { needed: 1 },
+        Some(&PING) => return Shape::Ping,
         Some(_) => {}
     }
     let preamble = &input[..input.len().min(PREAMBLE_BYTES)];
@@ -257,10 +356,10 @@ fn cut_frame(input: &[u8], limits: Limits) -> Cut<'_> {
         let reason = CloseReason::Preamble {
             found: preamble[offset],
         };
-        return Cut::Close { offset, reason };
+        return Shape::Close { offset, reason };
     }
     let Some((header, rest)) = input.split_first_chunk::<HEADER_BYTES>() else {
-        return Cut::NeedMore {
+        return Shape::NeedMore {
             needed: HEADER_BYTES,
         };
     };
@@ -269,26 +368,36 @@ fn cut_frame(input: &[u8], limits: Limits) -> Cut<'_> {
     let data_bytes = match data_bytes_within(length, limits) {
         Ok(data_bytes) => data_bytes,
         Err(reason) => {
-            return Cut::Close {
+            return Shape::Close {
                 offset: PREAMBLE_BYTES,
                 reason,
             };
         }
     };
-    let consumed = data_bytes + OVERHEAD_BYTES;
+    let needed = data_bytes + OVERHEAD_BYTES;
     let Some((data, tail)) = rest.split_at_checked(data_bytes) else {
-        return Cut::NeedMore { needed: consumed };
+        return Shape::NeedMore { needed };
     };
-    let Some(field) = tail.first_chunk::<CRC_BYTES>() else {
-        return Cut::NeedMore { needed: consumed };
+    match tail.first_chunk::<CRC_BYTES>() {
+        Some(&checksum) => Shape::Whole { data, checksum },
+        None => Shape::NeedMore { needed },
+    }
+}
+
+fn cut_frame(input: &[u8], limits: Limits) -> Cut<'_> {
+    let (data, checksum) = match shape(input, limits) {
+        Shape::NeedMore { needed } => return Cut::NeedMore { needed },
+        Shape::Ping => return Cut::Ping,
+        Shape::Close { offset, reason } => return Cut::Close { offset, reason },
+        Shape::Whole { data, checksum } => (data, checksum),
     };
-    let stated = u32::from_be_bytes(*field);
+    let stated = u32::from_be_bytes(checksum);
     let computed = crc16(data);
     if stated != u32::from(computed) {
         let reason = RefuseReason::Crc { stated, computed };
         return Cut::Refuse {
-            consumed,
-            offset: HEADER_BYTES + data_bytes,
+            consumed: data.len() + OVERHEAD_BYTES,
+            offset: HEADER_BYTES + data.len(),
             reason,
         };
     }
@@ -300,7 +409,7 @@ fn cut_frame(input: &[u8], limits: Limits) -> Cut<'_> {
 
 // The subtraction is on the limit, which is ours, never an addition to the length, which
 // is the device's: u32::MAX + 12 does not fit a 32-bit usize.
-fn data_bytes_within(length: u32, limits: Limits) -> Result<usize, CloseReason> {
+pub(crate) fn data_bytes_within(length: u32, limits: Limits) -> Result<usize, CloseReason> {
     let data_bytes_max = limits.frame_bytes_max.saturating_sub(OVERHEAD_BYTES);
     match usize::try_from(length) {
         Ok(data_bytes) if data_bytes < DATA_BYTES_MIN => Err(CloseReason::FrameTooShort { length }),

@@ -93,6 +93,7 @@ pub mod login;
 pub mod message;
 pub mod record;
 mod sink;
+pub mod stream;
 
 pub use avl::AvlData;
 pub use codec_id::{AvlCodec, CodecId, MessageCodec};
@@ -105,3 +106,4 @@ pub use login::Login;
 pub use message::{Message, MessageData};
 pub use record::{AvlRecord, GenerationType, Priority};
 pub use sink::{Full, Sink, SliceSink};
+pub use stream::{Event, Garbage, StreamEnd, StreamParser};
