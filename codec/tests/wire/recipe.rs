@@ -193,7 +193,12 @@ impl Codec7Record {
     /// The mask in front of everything.
     pub(crate) fn global_mask(&self) -> u8 {
         let [one, two, four] = &self.groups;
-        mask(&[self.gps.is_some(), one.is_some(), two.is_some(), four.is_some()])
+        mask(&[
+            self.gps.is_some(),
+            one.is_some(),
+            two.is_some(),
+            four.is_some(),
+        ])
     }
 
     /// Time to last IO element.
@@ -203,12 +208,16 @@ impl Codec7Record {
         bytes.push(self.global_mask());
         if let Some(gps) = &self.gps {
             bytes.push(gps.mask());
-            for float in gps.position.iter().flat_map(|(latitude, longitude)| [latitude, longitude]) {
+            for float in gps
+                .position
+                .iter()
+                .flat_map(|(latitude, longitude)| [latitude, longitude])
+            {
                 bytes.extend(float.to_be_bytes());
             }
             bytes.extend(gps.altitude.iter().flat_map(|n| n.to_be_bytes()));
             bytes.extend(gps.angle.iter().chain(&gps.speed).chain(&gps.satellites));
-            for (area, cell) in gps.cell {
+            if let Some((area, cell)) = gps.cell {
                 bytes.extend(area.to_be_bytes());
                 bytes.extend(cell.to_be_bytes());
             }
@@ -286,14 +295,16 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         proptest::collection::vec((any::<u16>(), value), 0..4),
         proptest::collection::vec((any::<u8>(), any::<[u8; 16]>()), 0..3),
     )
-        .prop_map(|(head, event, generation, groups, variable, sixteen)| Record {
-            head,
-            event,
-            generation,
-            groups,
-            variable,
-            sixteen,
-        })
+        .prop_map(
+            |(head, event, generation, groups, variable, sixteen)| Record {
+                head,
+                event,
+                generation,
+                groups,
+                variable,
+                sixteen,
+            },
+        )
 }
 
 /// Any records in any of the three layouts, without the fifth group.
@@ -321,14 +332,17 @@ pub(crate) fn messages() -> impl Strategy<Value = Messages> {
             imei,
             payload,
         });
-    (0x0Cu8..=0x0F, proptest::collection::vec(message, 0..4), any::<u8>()).prop_map(
-        |(codec, list, second_count)| Messages {
+    (
+        0x0Cu8..=0x0F,
+        proptest::collection::vec(message, 0..4),
+        any::<u8>(),
+    )
+        .prop_map(|(codec, list, second_count)| Messages {
             codec,
             list,
             second_count,
             time_in_size: true,
-        },
-    )
+        })
 }
 
 /// Any Codec 7 records.
@@ -350,9 +364,8 @@ pub(crate) fn codec7() -> impl Strategy<Value = Codec7> {
             signal: bytes[3],
             operator,
         });
-    let group = || {
-        proptest::option::of(proptest::collection::vec((any::<u8>(), any::<u32>()), 0..4))
-    };
+    let group =
+        || proptest::option::of(proptest::collection::vec((any::<u8>(), any::<u32>()), 0..4));
     let record = (
         0u8..4,
         0u32..1 << 30,
@@ -366,4 +379,14 @@ pub(crate) fn codec7() -> impl Strategy<Value = Codec7> {
             groups,
         });
     proptest::collection::vec(record, 0..5).prop_map(|records| Codec7 { records })
+}
+
+/// Codec 8 with a fifth group that is not always empty.
+pub(crate) fn wide_avl() -> impl Strategy<Value = Avl> {
+    let records = proptest::collection::vec(record(), 1..4);
+    records.prop_map(|records| Avl {
+        codec: 0x08,
+        records,
+        wide: true,
+    })
 }

@@ -1,6 +1,6 @@
 //! The UDP datagram.
 
-use codec::{Datagram, DatagramReason};
+use codec::Datagram;
 use serde_json::Value;
 
 use super::{Object, Problem, body, hex_number};
@@ -12,12 +12,7 @@ pub(crate) fn describe(input: &[u8]) -> Result<Value, Problem> {
     let datagram = match Datagram::parse(input) {
         Ok(datagram) => datagram,
         Err(error) => {
-            let stage = match error.reason {
-                DatagramReason::Length { .. } => "length",
-                DatagramReason::DataTooShort { .. } => "data",
-                _ => "datagram head",
-            };
-            let problem = Problem::new(stage, error.offset, error.reason.to_string());
+            let problem = Problem::new(error.stage(), error.offset, error.reason.to_string());
             return Err(problem.knowing(object));
         }
     };
@@ -35,6 +30,9 @@ pub(crate) fn describe(input: &[u8]) -> Result<Value, Problem> {
     }
     let answer = datagram.answer(datagram.first_count());
     object.insert("ack_hex".into(), hex::encode(answer).into());
+    if let Some(channel_ack) = datagram.channel_ack() {
+        object.insert("channel_ack_hex".into(), hex::encode(channel_ack).into());
+    }
     object.insert("issues".into(), issues.into());
     Ok(object.into())
 }

@@ -1,7 +1,7 @@
 //! The TCP frame: lengths, checksum, and what of them is known when it is rejected.
 
 use codec::frame::HEADER_BYTES;
-use codec::{CloseReason, Cut, Expect, Frame, RefuseReason};
+use codec::{Cut, Expect, Frame, RefuseReason};
 
 use super::{Object, Problem, body, hex_number};
 
@@ -56,19 +56,9 @@ pub(crate) fn rejected(cut: Cut<'_>, expect: Expect, input: &[u8]) -> Problem {
             known.insert("consumed".into(), consumed.into());
             known.insert("codec".into(), hex_number(input[HEADER_BYTES].into(), 2));
             known.insert("count1".into(), input[HEADER_BYTES + 1].into());
-            Problem::new("checksum", offset, reason.to_string())
+            Problem::new(reason.stage(), offset, reason.to_string())
         }
-        Cut::Close { offset, reason } => {
-            let stage = match reason {
-                CloseReason::Preamble { .. } => "preamble",
-                CloseReason::FrameOverLimit { .. } | CloseReason::FrameTooShort { .. } => {
-                    "data length"
-                }
-                CloseReason::LoginOverLimit { .. } | CloseReason::FrameBeforeLogin => "login",
-                _ => "frame",
-            };
-            Problem::new(stage, offset, reason.to_string())
-        }
+        Cut::Close { offset, reason } => Problem::new(reason.stage(), offset, reason.to_string()),
         Cut::NeedMore { needed } => {
             known.insert("needed".into(), needed.into());
             let stage = match expect {

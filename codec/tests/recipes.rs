@@ -1,0 +1,90 @@
+//! Messages put together by hand from recipes: what the decoder finds is the recipe.
+#![allow(clippy::unwrap_used)]
+
+mod wire;
+
+use codec::{AvlData, Cut, Datagram, Expect, GenerationType, Limits, MessageData};
+use proptest::prelude::*;
+use wire::recipe::{self, Element};
+
+fn elements(record: &codec::AvlRecord<'_>) -> Vec<Element> {
+    record
+        .io()
+        .map(|element| (element.id, element.width.bytes(), element.bytes.to_vec()))
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn records_of_codec_8_8e_and_16_are_found_as_written(recipe in recipe::avl()) {
+        let data = recipe.data();
+        let avl = AvlData::parse(&data).unwrap();
+        prop_assert_eq!(avl.codec().as_byte(), recipe.codec);
+        prop_assert_eq!(usize::from(avl.count()), recipe.records.len());
+        prop_assert_eq!(avl.records().count(), recipe.records.len());
+        for (record, written) in avl.records().zip(&recipe.records) {
+            let h = written.head;
+            prop_assert_eq!(record.raw, &written.bytes(recipe.codec, false)[..]);
+            prop_assert_eq!(&record.timestamp_ms.to_be_bytes()[..], &h[..8]);
+            prop_assert_eq!(record.priority.as_byte(), h[8]);
+            prop_assert_eq!(&record.longitude_e7.to_be_bytes()[..], &h[9..13]);
+            prop_assert_eq!(&record.latitude_e7.to_be_bytes()[..], &h[13..17]);
+            prop_assert_eq!(&record.altitude_m.to_be_bytes()[..], &h[17..19]);
+            prop_assert_eq!(&record.angle_deg.to_be_bytes()[..], &h[19..21]);
+            prop_assert_eq!(record.satellites, h[21]);
+            prop_assert_eq!(&record.speed_kmh.to_be_bytes()[..], &h[22..24]);
+            let narrow = recipe.codec == 0x08;
+            let event = if narrow { written.event & 0xFF } else { written.event };
+            prop_assert_eq!(record.event_io_id, event);
+            let generation = record.generation_type.map(GenerationType::as_byte);
+            prop_assert_eq!(generation, (recipe.codec == 0x10).then_some(written.generation));
+            prop_assert_eq!(elements(&record), written.elements(recipe.codec, false));
+        }
+    }
+
+    #[test]
+    fn messages_of_codec_12_to_15_are_found_as_written(recipe in recipe::messages()) {
+        let data = recipe.data();
+        let read = MessageData::parse(&data).unwrap();
+        prop_assert_eq!(usize::from(read.count()), recipe.list.len());
+        prop_assert_eq!(read.second_count(), recipe.second_count);
+        prop_assert_eq!(read.messages().count(), recipe.list.len());
+        for (message, written) in read.messages().zip(&recipe.list) {
+            prop_assert_eq!(message.kind, written.kind);
+            let has_time = matches!(recipe.codec, 0x0D | 0x0F);
+            prop_assert_eq!(message.timestamp_s, has_time.then_some(written.time));
+            let has_imei = matches!(recipe.codec, 0x0E | 0x0F);
+            prop_assert_eq!(message.imei_bytes, has_imei.then_some(written.imei));
+            prop_assert_eq!(message.payload, &written.payload[..]);
+        }
+    }
+
+    #[test]
+    fn datagrams_are_found_as_written(
+        recipe in recipe::avl(),
+        packet_id in any::<u16>(),
+        avl_packet_id in any::<u8>(),
+        identity in prop_oneof![Just(b"356307042441013".to_vec()), proptest::collection::vec(any::<u8>(), 0..20)],
+    ) {
+        let data = recipe.data();
+        let bytes = recipe::datagram(packet_id, avl_packet_id, &identity, &data);
+        let datagram = Datagram::parse(&bytes).unwrap();
+        prop_assert_eq!(datagram.packet_id(), packet_id);
+        prop_assert_eq!(datagram.avl_packet_id(), avl_packet_id);
+        prop_assert_eq!(datagram.raw_identity(), &identity[..]);
+        prop_assert_eq!(datagram.data(), &data[..]);
+        let [high, low] = packet_id.to_be_bytes();
+        let answer = [0, 5, high, low, 1, avl_packet_id, recipe.records.len() as u8];
+        prop_assert_eq!(datagram.answer(datagram.first_count()), answer);
+    }
+
+    #[test]
+    fn frames_are_cut_whole_and_answered_with_their_count(recipe in recipe::avl()) {
+        let frame = recipe.frame();
+        let Cut::Frame(cut) = codec::cut(&frame, Expect::Frame, Limits::default()) else {
+            panic!("a good frame is refused");
+        };
+        prop_assert_eq!(cut.data(), &recipe.data()[..]);
+        prop_assert_eq!(cut.ack(), Some([0, 0, 0, recipe.records.len() as u8]));
+    }
+}
