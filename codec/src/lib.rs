@@ -81,6 +81,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod avl;
+pub mod camera;
 mod codec_id;
 pub mod crc;
 pub mod datagram;
@@ -96,6 +97,7 @@ mod sink;
 pub mod stream;
 
 pub use avl::AvlData;
+pub use camera::CameraBlock;
 pub use codec_id::{AvlCodec, CodecId, MessageCodec};
 pub use datagram::{Datagram, DatagramError, DatagramReason};
 pub use error::{BodyError, BodyReason, Stage};
@@ -103,7 +105,7 @@ pub use frame::{CloseReason, Cut, Expect, Frame, Limits, RefuseReason, ack, cut}
 pub use imei::{IMEI_DIGITS, Imei, ImeiError};
 pub use io::{IoElement, IoWidth};
 pub use login::Login;
-pub use message::{Message, MessageData};
+pub use message::{Message, MessageData, WideTime};
 pub use record::{AvlRecord, GenerationType, Priority};
 pub use sink::{Full, Sink, SliceSink};
 pub use stream::{Event, Garbage, StreamEnd, StreamParser};

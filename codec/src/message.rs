@@ -27,6 +27,15 @@ pub const RESPONSE: u8 = 0x06;
 /// Type byte of a Codec 14 refusal: the IMEI was another, the command was not executed.
 pub const NOT_EXECUTED: u8 = 0x11;
 
+/// Type byte of the blocks in which a camera sends its pictures (Codec 12); see
+/// [`camera`](crate::camera).
+pub const CAMERA: u8 = 0x0D;
+
+// 2005-01-01 and 2060-01-01 UTC in milliseconds since 1970: a clock that a Codec 13
+// device can have. Above any time in seconds that fits four bytes by a factor of 250.
+const WIDE_MS_MIN: u64 = 1_104_537_600_000;
+const WIDE_MS_END: u64 = 2_840_140_800_000;
+
 /// One message, still in the caller's buffer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Message<'a> {
@@ -36,9 +45,9 @@ pub struct Message<'a> {
     pub size: u32,
     /// Device clock in seconds since 1970-01-01 UTC; codecs 13 and 15.
     ///
-    /// Recorded traffic also holds Codec 13 with eight bytes of milliseconds. Nothing in
-    /// the frame tells the two apart; such a message shows a time of 1970 here and the
-    /// lower four bytes in front of its payload.
+    /// Recorded traffic also holds Codec 13 with eight bytes of milliseconds. Such a
+    /// message shows a time of 1970 here and the lower four bytes in front of its payload;
+    /// see [`Message::wide_time`].
     pub timestamp_s: Option<u32>,
     /// The eight IMEI bytes as sent; codecs 14 and 15. See [`Message::imei`].
     pub imei_bytes: Option<[u8; 8]>,
@@ -46,11 +55,55 @@ pub struct Message<'a> {
     pub payload: &'a [u8],
 }
 
-impl Message<'_> {
+/// A Codec 13 message read as having an eight-byte time; see [`Message::wide_time`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct WideTime<'a> {
+    /// Device clock in milliseconds since 1970-01-01 UTC, within 2005 to 2059.
+    pub timestamp_ms: u64,
+    /// What is left behind the eight bytes.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Message<'a> {
     /// The IMEI inside the message; `None` if the codec has none or it is not decimal.
     #[must_use]
     pub fn imei(&self) -> Option<Imei> {
         Imei::from_bcd(self.imei_bytes?)
+    }
+
+    /// The other reading of a Codec 13 message: eight bytes of milliseconds where the
+    /// documentation has four of seconds. `None` if that makes no sense, and for other
+    /// codecs.
+    ///
+    /// This is a guess, for nothing in the frame tells the two apart. It is a good one:
+    /// it is offered where the milliseconds fall within 2005 to 2059, and exactly then the
+    /// documented reading says that the device has been counting since 1970 for between
+    /// four and twelve minutes. A device that lost its clock and sends four bytes can say
+    /// that too, so [`Message::timestamp_s`] and [`Message::payload`] stay as documented
+    /// and the caller decides.
+    /// Source: wiki "Codec", Codec 13, as drawn until May 2021; one recorded frame.
+    #[must_use]
+    pub fn wide_time(&self) -> Option<WideTime<'a>> {
+        let (Some(upper), None) = (self.timestamp_s, self.imei_bytes) else {
+            return None;
+        };
+        let (lower, payload) = self.payload.split_first_chunk::<4>()?;
+        let timestamp_ms = u64::from(upper) << 32 | u64::from(u32::from_be_bytes(*lower));
+        (WIDE_MS_MIN..WIDE_MS_END)
+            .contains(&timestamp_ms)
+            .then_some(WideTime {
+                timestamp_ms,
+                payload,
+            })
+    }
+}
+
+impl fmt::Debug for WideTime<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WideTime")
+            .field("timestamp_ms", &self.timestamp_ms)
+            .field("payload_bytes", &self.payload.len())
+            .finish()
     }
 }
 
@@ -159,6 +212,13 @@ impl<'a> MessageData<'a> {
     #[must_use]
     pub const fn codec(&self) -> MessageCodec {
         self.layout.codec
+    }
+
+    /// Whether the sizes count the time, as documented. `false` only for Codec 13 whose
+    /// sizes come out even no other way: a deviation worth a note.
+    #[must_use]
+    pub const fn time_in_size(&self) -> bool {
+        self.layout.time_in_size
     }
 
     /// How many messages there are by the first count.

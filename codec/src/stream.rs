@@ -191,6 +191,8 @@ struct Place {
     state: State,
 }
 
+// Of very different sizes, but without an allocator there is nowhere else to put a search.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone)]
 enum State {
     // At a boundary; the buffer begins with this much of the next message.

@@ -4,22 +4,26 @@
 
 mod wire;
 
-use codec::encode::{self, EncodeError, IoSpec, IoValue, MessageSpec, RecordSpec};
+use codec::encode::{
+    self, Codec7Gps, Codec7Spec, DatagramSpec, EncodeError, IoSpec, IoValue, MessageSpec,
+    RecordSpec,
+};
 use codec::{
-    AvlCodec, AvlData, CodecId, Cut, Expect, Full, GenerationType, Imei, IoElement, IoWidth,
+    AvlCodec, AvlData, CodecId, Cut, Datagram, Expect, Full, GenerationType, Imei, IoElement,
     Limits, MessageCodec, MessageData, Priority, SliceSink,
 };
 use proptest::prelude::*;
-use wire::{framed, frames, logins};
+use wire::{datagrams, framed, frames, logins};
 
 fn io_spec<'a>(element: IoElement<'a>) -> IoSpec<'a> {
     let number = element.as_u64().unwrap_or_default();
-    let value = match element.width {
-        IoWidth::B1 => IoValue::U8(number.try_into().unwrap()),
-        IoWidth::B2 => IoValue::U16(number.try_into().unwrap()),
-        IoWidth::B4 => IoValue::U32(number.try_into().unwrap()),
-        IoWidth::B8 => IoValue::U64(number),
-        IoWidth::Variable => IoValue::Bytes(element.bytes),
+    let value = match element.width.bytes() {
+        Some(1) => IoValue::U8(number.try_into().unwrap()),
+        Some(2) => IoValue::U16(number.try_into().unwrap()),
+        Some(4) => IoValue::U32(number.try_into().unwrap()),
+        Some(8) => IoValue::U64(number),
+        Some(_) => IoValue::B16(element.bytes.try_into().unwrap()),
+        None => IoValue::Bytes(element.bytes),
     };
     IoSpec {
         id: element.id,
@@ -100,6 +104,7 @@ fn every_public_frame_is_written_again_byte_for_byte() {
         let again = match frame.codec_id() {
             CodecId::Other(_) => continue,
             id if id.is_message() => message_again(frame.data()),
+            id if id.as_byte() == 0x07 => continue,
             _ => avl_again(frame.data()),
         };
         assert_eq!(again, bytes, "{name}");
@@ -246,6 +251,308 @@ fn a_buffer_that_is_one_byte_short_says_so() {
     assert_eq!(full, Err(EncodeError::Full(Full { bytes: 4 })));
 }
 
+#[test]
+fn every_public_datagram_is_written_again_byte_for_byte() {
+    for (name, bytes) in datagrams() {
+        let read = Datagram::parse(&bytes).unwrap();
+        let head = DatagramSpec {
+            packet_id: read.packet_id(),
+            packet_type: read.packet_type(),
+            avl_packet_id: read.avl_packet_id(),
+            imei: read.imei().unwrap(),
+        };
+        let mut again = Vec::new();
+        encode::datagram(&head, read.data(), &mut again).unwrap();
+        assert_eq!(again, bytes, "{name}");
+
+        let mut answer = Vec::new();
+        let (packet_id, avl_packet_id) = (read.packet_id(), read.avl_packet_id());
+        encode::datagram_answer(packet_id, avl_packet_id, 1, &mut answer).unwrap();
+        assert_eq!(answer, read.answer(1));
+    }
+}
+
+#[test]
+fn datagrams_of_records_are_those_of_their_data_field() {
+    let head = DatagramSpec {
+        packet_id: 0xCAFE,
+        packet_type: 0,
+        avl_packet_id: 0xDD,
+        imei: "352093081452251".parse().unwrap(),
+    };
+    let records = [RecordSpec::default(); 3];
+    let (mut data, mut around, mut direct) = (Vec::new(), Vec::new(), Vec::new());
+    encode::avl_data(AvlCodec::Codec8E, &records, &mut data).unwrap();
+    encode::datagram(&head, &data, &mut around).unwrap();
+    encode::avl_datagram(&head, AvlCodec::Codec8E, &records, &mut direct).unwrap();
+    assert_eq!(direct, around);
+    assert_eq!(
+        direct[..23],
+        *b"\x00\x87\xCA\xFE\x00\xDD\x00\x0F352093081452251"
+    );
+    assert_eq!(Datagram::parse(&direct).unwrap().data(), data);
+
+    // The length has 16 bits and counts 21 bytes of head.
+    let most = vec![8; 0xFFFF - 21];
+    let mut written = Vec::new();
+    encode::datagram(&head, &most, &mut written).unwrap();
+    assert_eq!(Datagram::parse(&written).unwrap().data(), most);
+    let (more, mut written) = (vec![8; 0xFFFF - 20], Vec::new());
+    let refused = encode::datagram(&head, &more, &mut written);
+    assert_eq!(refused, Err(EncodeError::TooLong { bytes: 65_536 }));
+    assert_eq!(written, b"");
+}
+
+#[test]
+fn what_a_server_says_is_what_devices_are_documented_to_hear() {
+    let mut said = Vec::new();
+    encode::login_answer(true, &mut said).unwrap();
+    encode::login_answer(false, &mut said).unwrap();
+    encode::ack(2, &mut said).unwrap();
+    encode::channel_ack(0xCAFE, &mut said).unwrap();
+    encode::ping(&mut said).unwrap();
+    assert_eq!(hex::encode(said), "0100000000020003cafe02ff");
+}
+
+#[test]
+fn any_identity_can_log_in_unless_its_length_means_something_else() {
+    let write = |identity: &[u8]| {
+        let mut login = Vec::new();
+        encode::login_as(identity, &mut login).map(|()| login)
+    };
+    assert_eq!(write(b"bench").unwrap(), b"\x00\x05bench");
+    assert_eq!(write(b""), Err(EncodeError::NoIdentity));
+    let long = vec![b'7'; 0x1_0000];
+    for bytes in [0xFEFF, 0xFF00, 0xFFFF, 0x1_0000] {
+        match write(&long[..bytes]) {
+            Ok(login) => assert_eq!((bytes, &login[..2]), (0xFEFF, &[0xFE, 0xFF][..])),
+            Err(error) => {
+                assert_eq!(error, EncodeError::TooLong { bytes });
+                assert!(bytes > 0xFEFF);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_group_of_sixteen_bytes_goes_to_every_record_of_the_frame() {
+    let io = [
+        IoSpec {
+            id: 9,
+            value: IoValue::B16([0xAA; 16]),
+        },
+        IoSpec {
+            id: 1,
+            value: IoValue::U8(1),
+        },
+    ];
+    let plain = RecordSpec::default();
+    let records = [plain, RecordSpec { io: &io, ..plain }];
+    let mut data = Vec::new();
+    encode::avl_data(AvlCodec::Codec8, &records, &mut data).unwrap();
+    // Per record 24 bytes of time and position, then event, total and five groups.
+    let mut expected = vec![0x08, 2];
+    expected.extend([0; 24]);
+    expected.extend([0, 0, 0, 0, 0, 0, 0]);
+    expected.extend([0; 24]);
+    expected.extend([0, 2, 1, 1, 1, 0, 0, 0, 1, 9]);
+    expected.extend([0xAA; 16]);
+    expected.push(2);
+    assert_eq!(data, expected);
+    for codec in [AvlCodec::Codec8E, AvlCodec::Codec16] {
+        let mut written = Vec::new();
+        let refused = encode::avl_frame(codec, &records, &mut written);
+        let error = EncodeError::SixteenByteValue { record: 1, id: 9 };
+        assert_eq!((refused, written), (Err(error), Vec::new()));
+    }
+}
+
+fn io<'a>(id: u16, value: IoValue<'a>) -> IoSpec<'a> {
+    IoSpec { id, value }
+}
+
+#[test]
+fn codec_7_is_written_mask_by_mask() {
+    let everything = Codec7Gps {
+        latitude_longitude_deg: Some((54.6875, 25.25)),
+        altitude_m: Some(112),
+        angle_raw256: Some(64),
+        speed_kmh: Some(50),
+        satellites: Some(9),
+        lac_cell: Some((1, 2000)),
+        signal: Some(20),
+        operator: Some(24_602),
+    };
+    let first = Codec7Spec {
+        priority: Priority::High,
+        timestamp_s: 1_748_609_600,
+        gps: Some(everything),
+        io: &[
+            io(5, IoValue::U32(123_456)),
+            io(1, IoValue::U8(87)),
+            io(67, IoValue::U16(3950)),
+        ],
+    };
+    let second = Codec7Spec {
+        priority: Priority::Low,
+        timestamp_s: 1_748_609_660,
+        gps: None,
+        io: &[io(240, IoValue::U8(1))],
+    };
+    let mut frame = Vec::new();
+    encode::codec7_frame(&[first, second], &mut frame).unwrap();
+    let (_, public) = frames()
+        .into_iter()
+        .find(|(name, _)| name == "c7-tcp-synthetic")
+        .unwrap();
+    assert_eq!(frame, public);
+
+    // Every mask on its own: the mask byte, and the bytes it stands for.
+    let none = Codec7Gps::default();
+    let masks = [
+        (
+            everything.latitude_longitude_deg.map(|both| Codec7Gps {
+                latitude_longitude_deg: Some(both),
+                ..none
+            }),
+            8,
+        ),
+        (
+            Some(Codec7Gps {
+                altitude_m: Some(-3),
+                ..none
+            }),
+            2,
+        ),
+        (
+            Some(Codec7Gps {
+                angle_raw256: Some(3),
+                ..none
+            }),
+            1,
+        ),
+        (
+            Some(Codec7Gps {
+                speed_kmh: Some(3),
+                ..none
+            }),
+            1,
+        ),
+        (
+            Some(Codec7Gps {
+                satellites: Some(3),
+                ..none
+            }),
+            1,
+        ),
+        (
+            Some(Codec7Gps {
+                lac_cell: Some((3, 3)),
+                ..none
+            }),
+            4,
+        ),
+        (
+            Some(Codec7Gps {
+                signal: Some(3),
+                ..none
+            }),
+            1,
+        ),
+        (
+            Some(Codec7Gps {
+                operator: Some(3),
+                ..none
+            }),
+            4,
+        ),
+    ];
+    for (bit, (gps, bytes)) in masks.into_iter().enumerate() {
+        let mut data = Vec::new();
+        let record = Codec7Spec { gps, ..second };
+        encode::codec7_data(&[record], &mut data).unwrap();
+        // Codec id, count, time; global mask; its mask; that part; a group of one; count.
+        assert_eq!((data[6], data[7]), (0b11, 1 << bit));
+        assert_eq!(data.len(), 8 + bytes + 3 + 1);
+    }
+}
+
+#[test]
+fn what_codec_7_cannot_say_is_found_before_the_first_byte() {
+    let refused = |record: Codec7Spec<'_>| {
+        let mut written = Vec::new();
+        let error = encode::codec7_frame(&[record], &mut written).unwrap_err();
+        assert_eq!(written, b"");
+        error
+    };
+    let plain = Codec7Spec {
+        priority: Priority::Other(3),
+        timestamp_s: 1_167_609_600,
+        gps: None,
+        io: &[],
+    };
+    let last_s = 1_167_609_600 + (1 << 30) - 1;
+    for timestamp_s in [0, 1_167_609_599, last_s + 1, u32::MAX] {
+        let error = EncodeError::TimeOutOfRange {
+            record: 0,
+            timestamp_s,
+        };
+        assert_eq!(
+            refused(Codec7Spec {
+                timestamp_s,
+                ..plain
+            }),
+            error
+        );
+    }
+    for (timestamp_s, word) in [(1_167_609_600, 0xC000_0000u32), (last_s, 0xFFFF_FFFF)] {
+        let mut data = Vec::new();
+        encode::codec7_data(
+            &[Codec7Spec {
+                timestamp_s,
+                ..plain
+            }],
+            &mut data,
+        )
+        .unwrap();
+        assert_eq!(data[2..6], word.to_be_bytes());
+    }
+    let priority = Priority::Other(4);
+    let error = EncodeError::PriorityTooWide {
+        record: 0,
+        priority: 4,
+    };
+    assert_eq!(refused(Codec7Spec { priority, ..plain }), error);
+    for value in [IoValue::U64(1), IoValue::Bytes(b"x"), IoValue::B16([0; 16])] {
+        let error = EncodeError::NotInCodec7 { record: 0, id: 7 };
+        assert_eq!(
+            refused(Codec7Spec {
+                io: &[io(7, value)],
+                ..plain
+            }),
+            error
+        );
+    }
+    let wide = [io(256, IoValue::U8(1))];
+    let error = EncodeError::IdTooWide { record: 0, id: 256 };
+    assert_eq!(refused(Codec7Spec { io: &wide, ..plain }), error);
+    let crowd = [io(1, IoValue::U8(1)); 256];
+    let error = EncodeError::TooManyElements {
+        record: 0,
+        elements: 256,
+        elements_max: 255,
+    };
+    assert_eq!(
+        refused(Codec7Spec {
+            io: &crowd,
+            ..plain
+        }),
+        error
+    );
+    let many = encode::codec7_data(&[plain; 256], &mut Vec::new());
+    assert_eq!(many, Err(EncodeError::TooManyRecords { records: 256 }));
+}
+
 fn io_value<'a>() -> impl Strategy<Value = IoValue<'a>> {
     prop_oneof![
         any::<u8>().prop_map(IoValue::U8),
@@ -277,7 +584,8 @@ proptest! {
             IoValue::U16(_) => 2,
             IoValue::U32(_) => 4,
             IoValue::U64(_) => 8,
-            IoValue::Bytes(_) => 16,
+            IoValue::B16(_) => 16,
+            IoValue::Bytes(_) => 17,
         });
         prop_assert_eq!(read.io().map(io_spec).collect::<Vec<_>>(), expected);
         prop_assert_eq!(&frame, &framed(cut.data()));
