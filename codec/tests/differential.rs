@@ -12,9 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use codec::{
-    AvlData, CodecId, Cut, Datagram, Expect, GenerationType, Limits, MessageData,
-};
+use codec::{AvlData, CodecId, Cut, Datagram, Expect, GenerationType, Limits, MessageData};
 use nom_teltonika::decoder::{
     AvlPacketError, DatagramError, DecodeDatagramError, DecodeFrameError, DecodeImeiError,
     FrameError, GprsPacketError, HeaderError, take_datagram, take_frame, take_imei,
@@ -361,10 +359,7 @@ fn compare_datagram(input: &[u8], seen: &mut Seen) {
 fn compare_login(input: &[u8], seen: &mut Seen) {
     let mut rest = input;
     let theirs = take_imei(&mut rest);
-    let name = match (
-        codec::cut(input, Expect::Login, Limits::default()),
-        &theirs,
-    ) {
+    let name = match (codec::cut(input, Expect::Login, Limits::default()), &theirs) {
         (Cut::Login(ours), Ok(identity)) => {
             assert_eq!(ours.raw(), identity.as_str().as_bytes());
             assert_eq!(ours.consumed(), input.len() - rest.len());
@@ -426,7 +421,10 @@ const OF_THE_VECTORS: [(&str, &str); 8] = [
     ("c15-rsp-hello", "codec 13, 14, 15"),
     ("c7-tcp-synthetic", "codec 7"),
     // Broken in print; ours waits for the rest, theirs knows from the header.
-    ("c8-tcp-vendor-parser-readme", "frame of codec 8 or 8E above 1280 bytes"),
+    (
+        "c8-tcp-vendor-parser-readme",
+        "frame of codec 8 or 8E above 1280 bytes",
+    ),
     ("ping", "keep-alive byte in front"),
 ];
 
@@ -456,9 +454,8 @@ fn all_that_is_seen() -> Seen {
         change_every_byte(&transport, &bytes, &mut seen);
     }
     let mut runner = TestRunner::deterministic();
-    let mut make = |strategy: &BoxedStrategy<Vec<u8>>| {
-        strategy.new_tree(&mut runner).unwrap().current()
-    };
+    let mut make =
+        |strategy: &BoxedStrategy<Vec<u8>>| strategy.new_tree(&mut runner).unwrap().current();
     let datas = [
         recipe::avl().prop_map(|recipe| recipe.data()).boxed(),
         tame_avl().boxed(),
@@ -469,7 +466,11 @@ fn all_that_is_seen() -> Seen {
     for data in datas.iter().cycle().take(4000) {
         let data = make(data);
         compare_frame(&framed(&data), &mut seen);
-        let identity = if data.len() % 7 == 0 { &b"35630704244101X"[..] } else { b"356307042441013" };
+        let identity = if data.len() % 7 == 0 {
+            &b"35630704244101X"[..]
+        } else {
+            b"356307042441013"
+        };
         compare_datagram(&recipe::datagram(0xCAFE, 7, identity, &data), &mut seen);
     }
     for length in [0, 1, 2, 3, 1268, 1269, 65_523, 65_524] {
@@ -522,6 +523,14 @@ fn every_disagreement_is_in_the_table_and_happens() {
         println!("{name}: {right:?}, {times} times; {why}");
     }
     // Nobody is right about everything, or this test compares nothing.
-    assert!(DISAGREEMENTS.iter().any(|(_, right, _)| *right == Right::They));
-    assert!(DISAGREEMENTS.iter().any(|(_, right, _)| *right == Right::We));
+    assert!(
+        DISAGREEMENTS
+            .iter()
+            .any(|(_, right, _)| *right == Right::They)
+    );
+    assert!(
+        DISAGREEMENTS
+            .iter()
+            .any(|(_, right, _)| *right == Right::We)
+    );
 }

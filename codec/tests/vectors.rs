@@ -1,5 +1,6 @@
 //! The public examples, one file each in `vectors/`: what the vendor's pages print, what
-//! an independent decoder makes of it, and where the page is wrong.
+//! an independent decoder makes of it, and where the page is wrong. And those of our own
+//! in `vectors-ours/`, for what no page prints.
 //!
 //! Every file is in exactly one of the lists below or decodes to its `expected`; a new
 //! file, or one that is suddenly understood, fails until the lists say so.
@@ -77,14 +78,23 @@ struct Vector {
 }
 
 fn vectors() -> BTreeMap<String, Vector> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    vectors_in("vectors")
+}
+
+fn our_vectors() -> BTreeMap<String, Vector> {
+    vectors_in("vectors-ours")
+}
+
+fn vectors_in(dir: &str) -> BTreeMap<String, Vector> {
     let read = |path: &Path| {
         let mut file: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         let text = |key: &str| file[key].as_str().unwrap().to_owned();
         assert_eq!(path.file_stem().unwrap().to_str().unwrap(), text("name"));
-        assert!(
-            !text("source").is_empty(),
-            "{path:?} says nowhere where it is from"
+        let ours = text("source").starts_with("ours: SYNTHETIC");
+        assert_eq!(
+            ours,
+            dir == "vectors-ours",
+            "{path:?} says where it is from"
         );
         let vector = Vector {
             bytes: hex::decode(text("hex")).unwrap(),
@@ -94,10 +104,25 @@ fn vectors() -> BTreeMap<String, Vector> {
         };
         (file["name"].as_str().unwrap().to_owned(), vector)
     };
-    fs::read_dir(dir)
+    fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(dir))
         .unwrap()
         .map(|entry| read(&entry.unwrap().path()))
         .collect()
+}
+
+#[test]
+fn every_vector_of_ours_is_read_or_refused_as_it_says() {
+    let vectors = our_vectors();
+    assert_eq!(vectors.len(), 33, "a vector came or went");
+    for (name, vector) in vectors {
+        let said = Transport::named(vector.transport.as_bytes()).unwrap();
+        for transport in [said, Transport::Auto] {
+            let read = json::describe(transport, &vector.bytes);
+            assert_eq!(read.is_ok(), vector.valid, "{name} as {transport:?}");
+            let value = read.unwrap_or_else(|problem| problem.to_value());
+            assert_eq!(value, vector.expected, "{name} as {transport:?}");
+        }
+    }
 }
 
 #[test]

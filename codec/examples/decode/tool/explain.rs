@@ -7,13 +7,15 @@
 mod avl;
 mod codec7;
 mod message;
+mod payload;
 mod time;
 mod transport;
 mod walk;
 
 use super::json::{self, Kind, Problem};
 use super::line::Line;
-use walk::{Row, Walk};
+pub(crate) use walk::Row;
+use walk::Walk;
 
 /// Bytes in a row of hex.
 const ROW_BYTES: usize = 8;
@@ -56,7 +58,8 @@ pub(crate) fn rows(kind: Kind, input: &[u8]) -> Vec<Row> {
     match kind {
         Kind::Tcp(expect) => transport::tcp(&mut walk, expect),
         Kind::Udp => transport::datagram(&mut walk),
-        Kind::Beacons | Kind::Tags => None,
+        Kind::Beacons => payload::beacons(&mut walk),
+        Kind::Tags => payload::tags(&mut walk),
     };
     walk.into_rows()
 }

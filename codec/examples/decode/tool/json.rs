@@ -64,13 +64,9 @@ pub(crate) fn kind(transport: Transport, input: &[u8]) -> Kind {
             [0, 0, ..] | [] | [0] => Kind::Tcp(Expect::Frame),
             _ if login(behind) => Kind::Tcp(Expect::Login),
             _ if behind.len() < input.len() => Kind::Tcp(Expect::Login),
-            // A datagram has 24 bytes at least, a login's length says 15: a short length
-            // with nothing but text behind it is a damaged login.
-            [0, 1..=32, text @ ..]
-                if Datagram::parse(input).is_err() && text.iter().all(u8::is_ascii_graphic) =>
-            {
-                Kind::Tcp(Expect::Login)
-            }
+            // With an IMEI and the least data a datagram's length says 24: what says less
+            // and is no datagram is a damaged login.
+            [0, 1..24, ..] if Datagram::parse(input).is_err() => Kind::Tcp(Expect::Login),
             _ => Kind::Udp,
         },
     }

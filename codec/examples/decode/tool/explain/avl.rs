@@ -1,7 +1,7 @@
 //! Records of codecs 8, 8 Extended and 16.
 
-use super::time;
 use super::walk::{Walk, plural, signed};
+use super::{payload, time};
 
 /// Names `count` records; `None` if they end too early.
 ///
@@ -84,9 +84,7 @@ fn io(walk: &mut Walk<'_>, codec: u64, wide: bool) -> Option<bool> {
         for _ in 0..count {
             let id = walk.number(2, "  IO id", |n| n.to_string())?;
             let length = walk.number(2, "  length", |n| plural(n, "byte"))?;
-            walk.bytes(length as usize, format!("  value of {id}"), |_| {
-                String::new()
-            })?;
+            payload::value(walk, id, length as usize)?;
         }
         counted += count;
     }

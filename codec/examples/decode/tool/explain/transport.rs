@@ -21,7 +21,9 @@ pub(super) fn tcp(walk: &mut Walk<'_>, expect: Expect) -> Option<()> {
 
 fn login(walk: &mut Walk<'_>) -> Option<()> {
     walk.heading("login: answer 01 to accept, 00 to refuse");
-    let length = walk.number(2, "length", |n| format!("{n} bytes of identity"))?;
+    let length = walk.number(2, "length", |n| {
+        format!("{} of identity", plural(n, "byte"))
+    })?;
     walk.bytes(length as usize, "IMEI", text)?;
     Some(())
 }
@@ -58,7 +60,7 @@ pub(super) fn datagram(walk: &mut Walk<'_>) -> Option<()> {
     walk.number(1, "AVL packet id", |n| {
         format!("{n}, the device knows the answer by it")
     })?;
-    let length = walk.number(2, "IMEI length", |n| format!("{n} bytes"))?;
+    let length = walk.number(2, "IMEI length", |n| plural(n, "byte"))?;
     walk.bytes(length as usize, "IMEI", text)?;
     data_field(walk, true);
     Some(())

@@ -29,10 +29,24 @@ fn messages(data: &[u8], object: &mut Object, issues: &mut Vec<String>) -> Resul
     object.insert("messages".into(), list.into());
     object.insert("count2".into(), read.second_count().into());
     let (first, second) = (read.count(), read.second_count());
+    if !read.time_in_size() {
+        issues.push("the size does not count the timestamp".to_owned());
+    }
     if first != second {
         issues.push(format!(
             "the second count is {second}, the first was {first}"
         ));
+    }
+    for (index, message) in read.messages().enumerate() {
+        if let Some(wide) = message.wide_time() {
+            let (ms, payload) = (wide.timestamp_ms, hex::encode(wide.payload));
+            issues.push(format!(
+                "message {index}: with eight bytes of time, {ms} ms, its payload is {payload}"
+            ));
+        }
+        if message.imei_bytes.is_some() && message.imei().is_none() {
+            issues.push(format!("message {index}: the IMEI is not decimal"));
+        }
     }
     Ok(())
 }
