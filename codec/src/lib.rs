@@ -92,6 +92,7 @@ mod imei;
 pub mod io;
 pub mod login;
 pub mod message;
+pub mod payload;
 pub mod record;
 mod sink;
 pub mod stream;
