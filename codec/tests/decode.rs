@@ -314,16 +314,15 @@ fn the_explanation_stops_where_the_decoder_does() {
             agree(&name, transport, &bytes[..have]);
         }
         for at in 0..bytes.len() {
-            for other in [0, 1, 2, 7, 8, 0x0C, 0x0D, 0x0E, 0x0F, 0x10, 0x8E, 0xFF] {
+            for other in [0, 1, 7, 0x0D, 0x8E, 0xFF] {
                 let mut changed = bytes.clone();
                 changed[at] = other;
-                agree(&name, transport, &changed);
-                // With the checksum right the data field is read, whatever it says.
-                if matches!(transport, Transport::Tcp)
-                    && (8..bytes.len().saturating_sub(4)).contains(&at)
-                {
-                    agree(&name, transport, &framed(&changed[8..changed.len() - 4]));
+                let frame = transport == Transport::Tcp && bytes.len() > 12;
+                if frame && (8..bytes.len() - 4).contains(&at) {
+                    // With the checksum right the data field is read, whatever it says.
+                    changed = framed(&changed[8..bytes.len() - 4]);
                 }
+                agree(&name, transport, &changed);
             }
         }
     }

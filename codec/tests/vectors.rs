@@ -19,9 +19,8 @@ use serde_json::Value;
 use tool::json;
 use tool::line::Transport;
 
-/// Valid, but nothing in this crate reads it yet. (Nor the `expected_beacons_385` of
-/// `c8e-tcp-beacon385`: the value is handed on as bytes.)
-const NOT_READ: [&str; 2] = ["ble-10828-near-eye", "c7-tcp-synthetic"];
+/// Valid, but nothing in this crate reads it yet.
+const NOT_READ: [&str; 1] = ["c7-tcp-synthetic"];
 
 /// Broken in print: the part and byte at which we notice, and what we say.
 const BROKEN: [(&str, &str, usize, &str); 7] = [
@@ -75,6 +74,7 @@ struct Vector {
     transport: String,
     valid: bool,
     expected: Value,
+    expected_beacons: Option<Value>,
 }
 
 fn vectors() -> BTreeMap<String, Vector> {
@@ -90,6 +90,10 @@ fn vectors_in(dir: &str) -> BTreeMap<String, Vector> {
         let mut file: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         let text = |key: &str| file[key].as_str().unwrap().to_owned();
         assert_eq!(path.file_stem().unwrap().to_str().unwrap(), text("name"));
+        assert!(
+            !text("source").is_empty(),
+            "{path:?} says nowhere where it is from"
+        );
         let ours = text("source").starts_with("ours: SYNTHETIC");
         assert_eq!(
             ours,
@@ -101,6 +105,7 @@ fn vectors_in(dir: &str) -> BTreeMap<String, Vector> {
             transport: text("transport"),
             valid: file["valid"].as_bool().unwrap(),
             expected: file["expected"].take(),
+            expected_beacons: file.get("expected_beacons_385").cloned(),
         };
         (file["name"].as_str().unwrap().to_owned(), vector)
     };
@@ -129,7 +134,8 @@ fn every_vector_of_ours_is_read_or_refused_as_it_says() {
 fn every_valid_vector_decodes_to_what_it_expects() {
     let mut decoded = 0;
     for (name, vector) in vectors() {
-        let answers_only = vector.transport == "server-answer";
+        // Answers and values have tests of their own.
+        let answers_only = matches!(vector.transport.as_str(), "server-answer" | "io-value");
         if !vector.valid || answers_only || NOT_READ.contains(&name.as_str()) {
             continue;
         }
@@ -200,6 +206,36 @@ fn what_is_not_read_yet_is_known_by_name() {
         (error.offset, error.reason),
         (0, BodyReason::Codec { found: 7 })
     );
+}
+
+#[test]
+fn every_value_of_an_element_is_read_as_it_expects() {
+    let mut read = 0;
+    for (name, vector) in vectors() {
+        if vector.transport == "io-value" {
+            let value = json::describe(Transport::Tags, &vector.bytes).unwrap();
+            same_fields(&name, &value, &vector.expected);
+            read += 1;
+        }
+        if let Some(expected) = vector.expected_beacons {
+            let element = &vector.expected["records"][0]["io"][0];
+            assert_eq!(element["id"], 385, "{name}");
+            let bytes = hex::decode(element["hex"].as_str().unwrap()).unwrap();
+            let value = json::describe(Transport::Beacons, &bytes).unwrap();
+            same_fields(&name, &value, &expected);
+            read += 1;
+        }
+    }
+    assert_eq!(read, 2, "a value came or went");
+}
+
+/// Every field expected is there; what is there besides says only what was read.
+fn same_fields(name: &str, value: &Value, expected: &Value) {
+    let expected = expected.as_object().unwrap();
+    for (key, expected) in expected {
+        assert_eq!(&value[key], expected, "{key} of {name}");
+    }
+    assert_eq!(value.as_object().unwrap().len(), expected.len() + 2);
 }
 
 #[test]

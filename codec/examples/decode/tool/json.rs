@@ -7,6 +7,7 @@
 mod body;
 mod datagram;
 mod frame;
+mod payload;
 mod problem;
 
 use codec::{Cut, Datagram, Expect, Limits, Login};
@@ -33,7 +34,8 @@ pub(crate) fn describe(transport: Transport, input: &[u8]) -> Result<Value, Prob
     match kind(transport, input) {
         Kind::Tcp(expect) => tcp(expect, input),
         Kind::Udp => datagram::describe(input),
-        Kind::Beacons | Kind::Tags => Err(Problem::new("kind", 0, "not read yet".to_owned())),
+        Kind::Beacons => payload::beacons(input),
+        Kind::Tags => payload::tags(input),
     }
 }
 
