@@ -36,7 +36,8 @@ pub enum Garbage {
     /// fifteen digits and nothing else, so that no frame is ever told before a login.
     /// The message that is whole first is taken. A damaged frame at a place where a
     /// frame belongs is no garbage: its end is known, and it is told as
-    /// [`Event::Refuse`].
+    /// [`Event::Refuse`]. Where lengths get damaged too, low limits say how much one
+    /// damaged length can swallow.
     Resync,
 }
 

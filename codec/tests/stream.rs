@@ -4,7 +4,7 @@
 
 mod wire;
 
-use codec::{CloseReason, Cut, Expect, Limits, RefuseReason, ack, crc, cut};
+use codec::{CloseReason, Cut, Expect, Limits, RefuseReason, Stage, ack, crc, cut};
 use proptest::prelude::*;
 use wire::{framed, frames, logins, plain_data};
 
@@ -321,6 +321,46 @@ fn logins_of_any_length_up_to_the_limit_are_cut_by_their_length() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn what_is_wrong_names_its_stage() {
+    let stage = |input: &[u8], expecting| match cut(input, expecting, Limits::strict_1280()) {
+        Cut::Refuse { reason, .. } => reason.stage(),
+        Cut::Close { reason, .. } => reason.stage(),
+        other => panic!("{other:?}"),
+    };
+    let mut damaged = framed(&[8, 0, 0]);
+    damaged[9] = 1;
+    assert_eq!(stage(&damaged, Expect::Frame), Stage::Checksum);
+    assert_eq!(stage(&[0, 1], Expect::Frame), Stage::Preamble);
+    assert_eq!(stage(&header(2), Expect::Frame), Stage::Length);
+    assert_eq!(stage(&header(1269), Expect::Frame), Stage::Length);
+    assert_eq!(stage(&[0, 0], Expect::Login), Stage::Login);
+    assert_eq!(stage(&[1, 0], Expect::Login), Stage::Login);
+    let stages = [
+        Stage::Login,
+        Stage::Preamble,
+        Stage::Length,
+        Stage::Checksum,
+    ];
+    let texts = stages.map(|stage| stage.to_string());
+    assert_eq!(texts, ["login", "preamble", "length", "checksum"]);
+}
+
+#[test]
+fn limits_have_names_and_shrink_to_a_buffer() {
+    let default = Limits::default();
+    assert_eq!(default, Limits::DEFAULT);
+    assert_eq!(
+        (default.frame_bytes_max, default.login_bytes_max),
+        (65_535, 34)
+    );
+    let strict = Limits::strict_1280();
+    assert_eq!((strict.frame_bytes_max, strict.login_bytes_max), (1280, 34));
+    let tiny = strict.within(20);
+    assert_eq!((tiny.frame_bytes_max, tiny.login_bytes_max), (20, 20));
+    assert_eq!(strict.within(usize::MAX), strict);
 }
 
 #[test]
