@@ -1,5 +1,5 @@
 //! The blocks in which a serial camera's pictures travel: payloads of Codec 12 messages
-//! of type [`CAMERA`](crate::message::CAMERA).
+//! of type [`CAMERA`].
 //!
 //! The device announces a picture, the server asks for a stretch of it, the device sends
 //! the stretch, and so on to the end. Undocumented by the manufacturer; known from

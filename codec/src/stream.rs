@@ -1,6 +1,6 @@
 //! The whole TCP conversation out of bytes in pieces, in memory that is given once.
 //!
-//! [`cut`](crate::cut) judges bytes that lie in one piece; this module is for those who
+//! [`cut`] judges bytes that lie in one piece; this module is for those who
 //! have none to offer: a socket read into a small array, an interrupt handler, a capture
 //! file. Whole messages are told straight from the pushed bytes; only the front of a
 //! message whose rest is still to come is copied.

@@ -555,6 +555,25 @@ fn a_change_of_mind_in_the_middle_of_a_search_starts_it_afresh() {
 }
 
 #[test]
+fn every_damaged_bit_behind_garbage_makes_the_frame_garbage_too() {
+    let (frame, next) = (framed(&[8, 1, 2, 3, 0]), framed(&[8, 0, 0]));
+    let setting = Setting {
+        expecting: Expect::Frame,
+        garbage: Garbage::Resync,
+        ..SERVER
+    };
+    for bit in 0..frame.len() * 8 {
+        let mut damaged = frame.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        let stream = [b"x", damaged.as_slice(), b"x", &next].concat();
+        let (told, _) = tell(&stream, &[], setting);
+        let start = frame.len() + 2;
+        let after = [Told::Resync(start, start), Told::Frame(start, next.len())];
+        assert_eq!(told[1..], after, "bit {bit}");
+    }
+}
+
+#[test]
 fn of_two_frames_that_end_together_the_longer_is_taken() {
     // What stands in front of the inner data field sums to 0, so both sums are equal.
     let inner = [8, 0xAB, 0xCD, 0];
