@@ -29,7 +29,7 @@
 //!   gateway needs. [`stream::StreamParser`] does the same for bytes that arrive in
 //!   pieces, in memory given once, and can find its way back after garbage. [`Datagram`]
 //!   is the counterpart of a frame for UDP.
-//! * [`AvlData`] (codecs 8, 8 Extended, 16) and [`MessageData`] (12 to 15)
+//! * [`AvlData`] (codecs 8, 8 Extended, 16), [`Codec7Data`] and [`MessageData`] (12 to 15)
 //!   read a data field. Parsing walks it once; after that the iterators cannot fail.
 //!   Everything is a `Copy` view of the caller's bytes, and unknown values are kept, not
 //!   rejected.
@@ -122,6 +122,29 @@
 //!
 //! The GH3000 family says by masks which parts a record has, counts seconds from 2007, and
 //! puts the latitude first, as a float.
+//!
+//! # Before all of these: Codec 7
+//!
+//! The GH3000 family says by masks which parts a record has, counts seconds from 2007, and
+//! puts the latitude first, as a float.
+//!
+//! ```
+//! use codec::{Codec7Data, Priority};
+//!
+//! let data = hex::decode(
+//!     "070262A15B400FFF425AC00041CA00000070403209000107D0140000601A01015701430F6E01050001E240\
+//!      22A15B7C0201F00102",
+//! )?;
+//! let mut records = Codec7Data::parse(&data)?.records();
+//! let first = records.next().expect("its count is 2");
+//! assert_eq!((first.timestamp_ms, first.priority), (1_748_609_600_000, Priority::High));
+//! let position = first.gps.and_then(|gps| gps.position).expect("its mask has it");
+//! assert_eq!((position.latitude_deg, position.longitude_deg), (54.6875, 25.25));
+//! // The second one has no position, only an input.
+//! let second = records.next().expect("its count is 2");
+//! assert!(second.gps.is_none() && second.io().len() == 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! # Commands and answers: Codec 12 to 15
 //!

@@ -3,7 +3,7 @@
 
 mod wire;
 
-use codec::{AvlData, Cut, Datagram, Expect, GenerationType, Limits, MessageData};
+use codec::{AvlData, Codec7Data, Cut, Datagram, Expect, GenerationType, Limits, MessageData};
 use proptest::prelude::*;
 use wire::recipe::{self, Element};
 
@@ -39,6 +39,59 @@ proptest! {
             let generation = record.generation_type.map(GenerationType::as_byte);
             prop_assert_eq!(generation, (recipe.codec == 0x10).then_some(written.generation));
             prop_assert_eq!(elements(&record), written.elements(recipe.codec, false));
+        }
+    }
+
+    #[test]
+    fn a_group_of_16_byte_values_is_found_out(recipe in recipe::wide_avl()) {
+        let data = recipe.data();
+        let avl = AvlData::parse(&data).unwrap();
+        prop_assert!(avl.has_16_byte_group());
+        prop_assert_eq!(avl.records().count(), recipe.records.len());
+        for (record, written) in avl.records().zip(&recipe.records) {
+            prop_assert_eq!(record.raw, &written.bytes(0x08, true)[..]);
+            let elements_written = written.elements(0x08, true);
+            prop_assert_eq!(usize::from(record.io_total), elements_written.len());
+            prop_assert_eq!(elements(&record), elements_written);
+        }
+    }
+
+    #[test]
+    fn codec_7_records_are_found_as_written(recipe in recipe::codec7()) {
+        let data = recipe.data();
+        let read = Codec7Data::parse(&data).unwrap();
+        prop_assert_eq!(usize::from(read.count()), recipe.records.len());
+        prop_assert_eq!(read.records().count(), recipe.records.len());
+        for (record, written) in read.records().zip(&recipe.records) {
+            prop_assert_eq!(record.raw, &written.bytes()[..]);
+            prop_assert_eq!(record.priority.as_byte(), written.priority);
+            let since_1970 = 1_167_609_600 + u64::from(written.seconds);
+            prop_assert_eq!(record.timestamp_ms, since_1970 * 1000);
+            prop_assert_eq!(record.global_mask, written.global_mask());
+            prop_assert_eq!(record.gps.is_some(), written.gps.is_some());
+            if let (Some(gps), Some(written)) = (record.gps, &written.gps) {
+                prop_assert_eq!(gps.mask, written.mask());
+                let position = gps.position;
+                let position = position.map(|p| (p.latitude_deg.to_bits(), p.longitude_deg.to_bits()));
+                prop_assert_eq!(position, written.position);
+                prop_assert_eq!(gps.altitude_m.map(|m| m as u16), written.altitude);
+                prop_assert_eq!(gps.angle_raw256, written.angle);
+                prop_assert_eq!(gps.speed_kmh, written.speed);
+                prop_assert_eq!(gps.satellites, written.satellites);
+                prop_assert_eq!(gps.cell.map(|cell| (cell.lac, cell.cell_id)), written.cell);
+                prop_assert_eq!(gps.signal, written.signal);
+                prop_assert_eq!(gps.operator, written.operator);
+            }
+            let mut io = Vec::new();
+            for (group, width) in written.groups.iter().zip([1, 2, 4]) {
+                for (id, value) in group.iter().flatten() {
+                    let value = value.to_be_bytes()[4 - width..].to_vec();
+                    io.push((u16::from(*id), Some(width), value));
+                }
+            }
+            let found = record.io();
+            let found: Vec<Element> = found.map(|e| (e.id, e.width.bytes(), e.bytes.to_vec())).collect();
+            prop_assert_eq!(found, io);
         }
     }
 

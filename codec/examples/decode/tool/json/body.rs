@@ -1,8 +1,8 @@
 //! The data field: records and messages.
 
 use codec::{
-    AvlData, AvlRecord, BodyError, CodecId, GenerationType, IoElement, IoWidth, Message,
-    MessageData, Priority,
+    AvlCodec, AvlData, AvlRecord, BodyError, Codec7Data, Codec7Record, CodecId, GenerationType,
+    IoElement, IoWidth, Message, MessageData, Priority,
 };
 use serde_json::{Value, json};
 
@@ -15,10 +15,10 @@ pub(crate) fn describe(
     issues: &mut Vec<String>,
 ) -> Result<(), Problem> {
     let codec = CodecId::from_byte(data[0]);
-    let described = if codec.is_message() {
-        messages(data, object, issues)
-    } else {
-        records(data, object, issues)
+    let described = match codec {
+        CodecId::Codec7 => codec_7(data, object),
+        _ if codec.is_message() => messages(data, object, issues),
+        _ => records(data, object, issues),
     };
     described.map_err(|error| Problem::new(error.stage, error.offset, error.reason.to_string()))
 }
@@ -53,12 +53,22 @@ fn messages(data: &[u8], object: &mut Object, issues: &mut Vec<String>) -> Resul
 
 fn records(data: &[u8], object: &mut Object, issues: &mut Vec<String>) -> Result<(), BodyError> {
     let avl = AvlData::parse(data)?;
+    if avl.has_16_byte_group() {
+        issues.push("group of 16-byte values behind the 8-byte group".to_owned());
+    }
     for (index, record) in avl.records().enumerate() {
         unusual(index, &record, issues);
     }
+    let mut widths = vec![IoWidth::B1, IoWidth::B2, IoWidth::B4, IoWidth::B8];
+    if avl.codec() == AvlCodec::Codec8E {
+        widths.push(IoWidth::Variable);
+    }
+    if avl.has_16_byte_group() {
+        widths.push(IoWidth::B16);
+    }
     let list: Vec<Value> = avl
         .records()
-        .map(|record| describe_record(&record, CodecId::from_byte(data[0])))
+        .map(|record| describe_record(&record, &widths))
         .collect();
     object.insert("records".into(), list.into());
     object.insert("count2".into(), avl.count().into());
@@ -80,12 +90,7 @@ fn unusual(index: usize, record: &AvlRecord<'_>, issues: &mut Vec<String>) {
     }
 }
 
-fn describe_record(record: &AvlRecord<'_>, codec: CodecId) -> Value {
-    let mut widths = vec![IoWidth::B1, IoWidth::B2, IoWidth::B4, IoWidth::B8];
-    if codec == CodecId::Codec8E {
-        widths.push(IoWidth::Variable);
-    }
-    let size = |width| record.io().filter(|element| element.width == width).count();
+fn describe_record(record: &AvlRecord<'_>, widths: &[IoWidth]) -> Value {
     json!({
         "timestamp_ms": record.timestamp_ms,
         "priority": record.priority.as_byte(),
@@ -98,9 +103,55 @@ fn describe_record(record: &AvlRecord<'_>, codec: CodecId) -> Value {
         "event_id": record.event_io_id,
         "generation_type": record.generation_type.map(|kind| kind.as_byte()),
         "total_io": record.io_total,
-        "groups": widths.into_iter().map(size).collect::<Vec<_>>(),
+        "groups": sizes(record.io(), widths),
         "io": record.io().map(element).collect::<Vec<_>>(),
     })
+}
+
+/// How many elements there are of each width.
+fn sizes<'a>(io: impl Iterator<Item = IoElement<'a>> + Clone, widths: &[IoWidth]) -> Vec<usize> {
+    let of = |width: &IoWidth| io.clone().filter(|element| element.width == *width).count();
+    widths.iter().map(of).collect()
+}
+
+fn codec_7(data: &[u8], object: &mut Object) -> Result<(), BodyError> {
+    let read = Codec7Data::parse(data)?;
+    let list: Vec<Value> = read.records().map(codec_7_record).collect();
+    object.insert("records".into(), list.into());
+    object.insert("count2".into(), read.count().into());
+    Ok(())
+}
+
+fn codec_7_record(record: Codec7Record<'_>) -> Value {
+    let widths = [IoWidth::B1, IoWidth::B2, IoWidth::B4];
+    let mut object = Object::new();
+    object.insert("priority".into(), record.priority.as_byte().into());
+    object.insert("timestamp_ms".into(), record.timestamp_ms.into());
+    object.insert("global_mask".into(), record.global_mask.into());
+    if let Some(gps) = record.gps {
+        let mut part = Object::new();
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                part.insert(name.into(), value);
+            }
+        };
+        put("mask", Some(gps.mask.into()));
+        // Not a number, or beyond all numbers, is null.
+        put("latitude", gps.position.map(|at| at.latitude_deg.into()));
+        put("longitude", gps.position.map(|at| at.longitude_deg.into()));
+        put("altitude_m", gps.altitude_m.map(Value::from));
+        put("angle_raw256", gps.angle_raw256.map(Value::from));
+        put("speed_kmh", gps.speed_kmh.map(Value::from));
+        put("satellites", gps.satellites.map(Value::from));
+        put("lac", gps.cell.map(|cell| cell.lac.into()));
+        put("cell", gps.cell.map(|cell| cell.cell_id.into()));
+        put("signal", gps.signal.map(Value::from));
+        put("operator", gps.operator.map(Value::from));
+        object.insert("gps".into(), part.into());
+    }
+    object.insert("groups".into(), sizes(record.io(), &widths).into());
+    object.insert("io".into(), record.io().map(element).collect());
+    object.into()
 }
 
 fn element(element: IoElement<'_>) -> Value {
