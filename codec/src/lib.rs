@@ -81,6 +81,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod avl;
+pub mod codec7;
 mod codec_id;
 pub mod crc;
 pub mod datagram;
@@ -94,8 +95,9 @@ pub mod message;
 pub mod record;
 mod sink;
 
-pub use avl::AvlData;
+pub use avl::{AvlData, most_urgent};
 pub use codec_id::{AvlCodec, CodecId, MessageCodec};
+pub use codec7::{Codec7Data, Codec7Record};
 pub use datagram::{Datagram, DatagramError, DatagramReason};
 pub use error::{BodyError, BodyReason, Stage};
 pub use frame::{CloseReason, Cut, Expect, Frame, Limits, RefuseReason, ack, cut};

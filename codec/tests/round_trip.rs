@@ -20,6 +20,7 @@ fn io_spec<'a>(element: IoElement<'a>) -> IoSpec<'a> {
         IoWidth::B4 => IoValue::U32(number.try_into().unwrap()),
         IoWidth::B8 => IoValue::U64(number),
         IoWidth::Variable => IoValue::Bytes(element.bytes),
+        IoWidth::B16 => panic!("no frame here has the undocumented group"),
     };
     IoSpec {
         id: element.id,
@@ -98,7 +99,7 @@ fn every_public_frame_is_written_again_byte_for_byte() {
         encode::frame(frame.data(), &mut plain).unwrap();
         assert_eq!(plain, bytes, "{name}");
         let again = match frame.codec_id() {
-            CodecId::Other(_) => continue,
+            CodecId::Codec7 | CodecId::Other(_) => continue,
             id if id.is_message() => message_again(frame.data()),
             _ => avl_again(frame.data()),
         };

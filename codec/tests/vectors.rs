@@ -149,7 +149,7 @@ fn what_is_not_read_yet_is_known_by_name() {
     let Cut::Frame(frame) = codec::cut(&codec_7.bytes, Expect::Frame, Limits::default()) else {
         panic!("a frame of an unread codec is a frame");
     };
-    assert_eq!(frame.codec_id(), CodecId::Other(0x07));
+    assert_eq!(frame.codec_id(), CodecId::Codec7);
     assert_eq!(
         hex::encode(frame.ack().unwrap()),
         codec_7.expected["ack_hex"]
