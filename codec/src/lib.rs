@@ -254,6 +254,7 @@ extern crate std;
 
 pub mod avl;
 pub mod camera;
+pub mod codec7;
 mod codec_id;
 pub mod crc;
 pub mod datagram;
@@ -269,9 +270,10 @@ pub mod record;
 mod sink;
 pub mod stream;
 
-pub use avl::AvlData;
+pub use avl::{AvlData, most_urgent};
 pub use camera::CameraBlock;
 pub use codec_id::{AvlCodec, CodecId, MessageCodec};
+pub use codec7::{Codec7Data, Codec7Record};
 pub use datagram::{Datagram, DatagramError, DatagramReason};
 pub use error::{BodyError, BodyReason, Stage};
 pub use frame::{CloseReason, Cut, Expect, Frame, Limits, RefuseReason, ack, cut};

@@ -39,11 +39,16 @@ fn every_test_that_the_page_names_exists() {
             let source = fs::read_to_string(&path);
             let source = source.unwrap_or_else(|error| panic!("{claim}: {path:?}: {error}"));
             let lines: Vec<&str> = source.lines().map(str::trim_start).collect();
-            let at = lines.iter().position(|line| line.starts_with(&format!("fn {test}(")));
+            let at = lines
+                .iter()
+                .position(|line| line.starts_with(&format!("fn {test}(")));
             let at = at.unwrap_or_else(|| panic!("{claim}: {named} is not there"));
             let attributes = lines[..at].iter().rev();
             let mut attributes = attributes.take_while(|line| line.starts_with(['#', '/']));
-            assert!(attributes.any(|line| *line == "#[test]"), "{named} is no test");
+            assert!(
+                attributes.any(|line| *line == "#[test]"),
+                "{named} is no test"
+            );
         }
     }
 }
@@ -51,7 +56,9 @@ fn every_test_that_the_page_names_exists() {
 #[test]
 fn no_test_file_is_without_a_claim() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let files = fs::read_dir(tests).unwrap().map(|entry| entry.unwrap().path());
+    let files = fs::read_dir(tests)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let stems: BTreeSet<String> = files
         .map(|path| format!("tests/{}", path.file_stem().unwrap().to_str().unwrap()))

@@ -13,7 +13,7 @@ mod transport;
 mod walk;
 
 use super::json::{self, Kind, Problem};
-use super::line::Line;
+use super::line::{Line, Transport};
 pub(crate) use walk::Row;
 use walk::Walk;
 
@@ -24,12 +24,12 @@ const ROW_BYTES: usize = 8;
 pub(crate) fn explain(line: &Line) -> (String, bool) {
     let mut text = String::new();
     let mut accepted = None;
-    let mut offset = 0;
+    let (mut offset, mut transport) = (0, line.transport);
     while offset < line.bytes.len() {
         let bytes = &line.bytes[offset..];
-        let read = json::describe(line.transport, bytes);
+        let read = json::describe(transport, bytes);
         accepted = accepted.or(Some(read.is_ok()));
-        let rows = rows(json::kind(line.transport, bytes), bytes);
+        let rows = rows(json::kind(transport, bytes), bytes);
         let consumed = match &read {
             Ok(value) => value["consumed"]
                 .as_u64()
@@ -48,6 +48,10 @@ pub(crate) fn explain(line: &Line) -> (String, bool) {
         }
         text.push('\n');
         offset += consumed;
+        // A login is followed by what a connection carries.
+        if transport == Transport::Login {
+            transport = Transport::Tcp;
+        }
     }
     (text, accepted == Some(true))
 }
