@@ -92,7 +92,12 @@ mod imei;
 pub mod io;
 pub mod login;
 pub mod message;
+#[cfg(feature = "alloc")]
+pub mod owned;
 pub mod record;
+mod record_buf;
+#[cfg(feature = "serde")]
+mod serial;
 mod sink;
 
 pub use avl::{AvlData, most_urgent};
@@ -105,5 +110,8 @@ pub use imei::{IMEI_DIGITS, Imei, ImeiError};
 pub use io::{IoElement, IoWidth};
 pub use login::Login;
 pub use message::{Message, MessageData};
-pub use record::{AvlRecord, GenerationType, Priority};
+#[cfg(feature = "alloc")]
+pub use owned::{OwnedAvlData, OwnedRecord};
+pub use record::{AvlRecord, GenerationType, Priority, RecordHead};
+pub use record_buf::{RecordBuf, RecordTooLong};
 pub use sink::{Full, Sink, SliceSink};
