@@ -4,13 +4,15 @@
 //! codec id to the second count and came out even. That is why its iterators cannot fail,
 //! and why they check nothing twice: they only look for the end of each record.
 
+use core::fmt;
+
 use crate::codec_id::{AvlCodec, CodecId, Layout};
 use crate::codec7::Codec7Data;
 use crate::error::{BodyError, BodyReason, Stage};
 use crate::record::{AvlRecord, Priority, checked_record, extent, extent_by_field};
 
 /// A data field full of records, still in the caller's buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AvlData<'a> {
     records: &'a [u8],
     layout: Layout,
@@ -86,6 +88,18 @@ impl<'a> AvlData<'a> {
     #[must_use]
     pub const fn most_urgent(&self) -> Priority {
         self.most_urgent
+    }
+}
+
+// Positions are personal data: logs get the shape.
+impl fmt::Debug for AvlData<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AvlData")
+            .field("codec", &self.codec())
+            .field("has_16_byte_group", &self.has_16_byte_group())
+            .field("count", &self.count)
+            .field("io_total", &self.io_total)
+            .finish_non_exhaustive()
     }
 }
 

@@ -7,6 +7,8 @@
 //! Invariant: as for [`AvlData`](crate::AvlData): whoever holds a [`Codec7Data`] holds
 //! bytes that were walked once and came out even.
 
+use core::fmt;
+
 use nom::Parser;
 use nom::bytes::complete::take;
 use nom::combinator::{cond, map};
@@ -31,7 +33,7 @@ const IO_GROUPS: [(u8, IoWidth); 3] = [
 ];
 
 /// A data field of Codec 7 records, still in the caller's buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Codec7Data<'a> {
     records: &'a [u8],
     count: u8,
@@ -90,6 +92,15 @@ impl<'a> Codec7Data<'a> {
     }
 }
 
+// Positions are personal data: logs get the shape.
+impl fmt::Debug for Codec7Data<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Codec7Data")
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The records of a [`Codec7Data`].
 #[derive(Debug, Clone)]
 pub struct Codec7Records<'a> {
@@ -136,6 +147,7 @@ pub struct Codec7Record<'a> {
 
 /// The GPS part of a Codec 7 record, with what its mask says is there.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Codec7Gps {
     /// One bit for each of the fields below, in their order from bit 0.
     pub mask: u8,
@@ -159,6 +171,7 @@ pub struct Codec7Gps {
 
 /// A position as floats. On the wire the latitude comes first, unlike in every other codec.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Codec7Position {
     /// Degrees north as sent; anything, NaN included.
     pub latitude_deg: f32,
@@ -168,6 +181,7 @@ pub struct Codec7Position {
 
 /// A cell of the mobile network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Codec7Cell {
     /// Location area code.
     pub lac: u16,

@@ -265,8 +265,13 @@ mod imei;
 pub mod io;
 pub mod login;
 pub mod message;
+#[cfg(feature = "alloc")]
+pub mod owned;
 pub mod payload;
 pub mod record;
+mod record_buf;
+#[cfg(feature = "serde")]
+mod serial;
 mod sink;
 pub mod stream;
 
@@ -281,6 +286,9 @@ pub use imei::{IMEI_DIGITS, Imei, ImeiError};
 pub use io::{IoElement, IoWidth};
 pub use login::Login;
 pub use message::{Message, MessageData, WideTime};
-pub use record::{AvlRecord, GenerationType, Priority};
+#[cfg(feature = "alloc")]
+pub use owned::{OwnedAvlData, OwnedRecord};
+pub use record::{AvlRecord, GenerationType, Priority, RecordHead};
+pub use record_buf::{RecordBuf, RecordTooLong};
 pub use sink::{Full, Sink, SliceSink};
 pub use stream::{Event, Garbage, StreamEnd, StreamParser};

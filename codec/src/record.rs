@@ -164,7 +164,8 @@ pub struct AvlRecord<'a> {
     pub io_total: u16,
     /// Exactly the record's bytes, first of the time to last of the IO elements.
     pub raw: &'a [u8],
-    groups: &'a [u8],
+    // What `raw` was when it was checked.
+    checked: &'a [u8],
     layout: Layout,
 }
 
@@ -173,7 +174,34 @@ impl<'a> AvlRecord<'a> {
     #[must_use]
     #[inline]
     pub fn io(&self) -> IoElements<'a> {
-        IoElements::new(self.groups, self.layout, self.io_total)
+        let groups = self.checked.get(groups_at(self.layout)..);
+        IoElements::new(groups.unwrap_or_default(), self.layout, self.io_total)
+    }
+
+    pub(crate) const fn checked_bytes(&self) -> &'a [u8] {
+        self.checked
+    }
+
+    pub(crate) const fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// All of it but the IO elements.
+    #[must_use]
+    #[inline]
+    pub const fn head(&self) -> RecordHead {
+        RecordHead {
+            timestamp_ms: self.timestamp_ms,
+            priority: self.priority,
+            longitude_e7: self.longitude_e7,
+            latitude_e7: self.latitude_e7,
+            altitude_m: self.altitude_m,
+            angle_deg: self.angle_deg,
+            satellites: self.satellites,
+            speed_kmh: self.speed_kmh,
+            event_io_id: self.event_io_id,
+            generation_type: self.generation_type,
+        }
     }
 
     /// The first IO element with this id.
@@ -181,6 +209,23 @@ impl<'a> AvlRecord<'a> {
     pub fn io_element(&self, id: u16) -> Option<IoElement<'a>> {
         self.io().find(|element| element.id == id)
     }
+}
+
+/// Everything a record says but its IO elements: owned, of fixed size, fields and units as
+/// in [`AvlRecord`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct RecordHead {
+    pub timestamp_ms: u64,
+    pub priority: Priority,
+    pub longitude_e7: i32,
+    pub latitude_e7: i32,
+    pub altitude_m: i16,
+    pub angle_deg: u16,
+    pub satellites: u8,
+    pub speed_kmh: u16,
+    pub event_io_id: u16,
+    pub generation_type: Option<GenerationType>,
 }
 
 /// Time to speed: the same in every codec but 7.
@@ -200,7 +245,7 @@ pub(crate) struct Extent {
 pub(crate) fn extent(region: &[u8], start: usize, layout: Layout) -> Option<Extent> {
     let at_total = start + at_total(layout);
     let io_total = io::count_at(region, at_total, layout)?;
-    let (end, counted) = io::groups_end(region, at_total + layout.count_bytes(), layout)?;
+    let (end, counted) = io::groups_end(region, start + groups_at(layout), layout)?;
     // The one redundancy inside a record, and what gives away a layout that is not ours.
     (counted == u32::from(io_total)).then_some(())?;
     Some(Extent {
@@ -210,16 +255,20 @@ pub(crate) fn extent(region: &[u8], start: usize, layout: Layout) -> Option<Exte
     })
 }
 
-// Of the number of elements, counted from the start of the record.
+// Both counted from the start of the record.
 const fn at_total(layout: Layout) -> usize {
     HEAD_BYTES + layout.id_bytes() + layout.codec().has_generation_type() as usize
+}
+
+const fn groups_at(layout: Layout) -> usize {
+    at_total(layout) + layout.count_bytes()
 }
 
 /// Reads the record at the front of bytes that were checked before; gives what follows.
 #[inline(always)]
 pub(crate) fn checked_record(input: &[u8], layout: Layout) -> Option<(AvlRecord<'_>, &[u8])> {
     // Constants in each arm: the compiler writes one plain walk per layout.
-    let (groups_at, end, total) = match layout {
+    let (end, total) = match layout {
         Layout::Codec8 => checked_groups(input, Layout::Codec8),
         Layout::Codec8With16 => checked_groups(input, Layout::Codec8With16),
         Layout::Codec8E => checked_groups(input, Layout::Codec8E),
@@ -252,7 +301,7 @@ pub(crate) fn checked_record(input: &[u8], layout: Layout) -> Option<(AvlRecord<
         generation_type,
         io_total: total as u16,
         raw,
-        groups: raw.get(groups_at..)?,
+        checked: raw,
         layout,
     };
     Some((record, rest))
@@ -264,10 +313,8 @@ fn field<const AT: usize, const N: usize>(head: &[u8; HEAD_BYTES]) -> [u8; N] {
 }
 
 #[inline(always)]
-fn checked_groups(input: &[u8], layout: Layout) -> Option<(usize, usize, u32)> {
-    let groups_at = at_total(layout) + layout.count_bytes();
-    let (end, total) = io::groups_end(input, groups_at, layout)?;
-    Some((groups_at, end, total))
+fn checked_groups(input: &[u8], layout: Layout) -> Option<(usize, u32)> {
+    io::groups_end(input, groups_at(layout), layout)
 }
 
 fn head(input: &[u8]) -> Read<'_, u8> {
