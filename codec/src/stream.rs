@@ -245,6 +245,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> StreamParser<B> {
     /// Takes bytes from the front of `input` and tells what they say.
     ///
     /// Call it until it gives `None`: then `input` is empty, or the stream is closed.
+    #[must_use = "what is told is told once"]
     pub fn push<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
         if let State::Seeking(seek) = &mut self.place.state {
             let (expecting, limits) = (self.place.expecting, self.place.limits);
