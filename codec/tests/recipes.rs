@@ -3,7 +3,10 @@
 
 mod wire;
 
-use codec::{AvlData, Codec7Data, Cut, Datagram, Expect, GenerationType, Limits, MessageData};
+use codec::{
+    AvlData, Codec7Data, Cut, Datagram, Expect, GenerationType, Limits, MessageData, OwnedAvlData,
+    RecordBuf,
+};
 use proptest::prelude::*;
 use wire::recipe::{self, Element};
 
@@ -139,5 +142,63 @@ proptest! {
         };
         prop_assert_eq!(cut.data(), &recipe.data()[..]);
         prop_assert_eq!(cut.ack(), Some([0, 0, 0, recipe.records.len() as u8]));
+    }
+
+    #[test]
+    fn owned_values_say_what_the_bytes_said_when_those_are_gone(
+        recipe in prop_oneof![recipe::avl(), recipe::wide_avl()],
+    ) {
+        let mut data = recipe.data();
+        let before: Vec<_> = AvlData::parse(&data)
+            .unwrap()
+            .records()
+            .map(|record| (record.head(), elements(&record)))
+            .collect();
+        let owned = AvlData::parse(&data).unwrap().into_owned();
+        data.fill(0xAA);
+        prop_assert_eq!(owned.codec().as_byte(), recipe.codec);
+        prop_assert_eq!(owned.has_16_byte_group(), recipe.wide);
+        prop_assert_eq!(owned.count(), before.len());
+        prop_assert_eq!(owned.records().len(), before.len());
+        for (index, (record, (head, io))) in owned.records().zip(before).enumerate() {
+            prop_assert_eq!(*record, head);
+            let found = record.io();
+            let found: Vec<Element> = found.map(|e| (e.id, e.width.bytes(), e.bytes.to_vec())).collect();
+            prop_assert_eq!(found, io);
+            prop_assert_eq!(owned.record(index), Some(record));
+        }
+        prop_assert_eq!(owned.record(owned.count()), None);
+    }
+
+    #[test]
+    fn a_record_in_a_bounded_buffer_reads_the_same(
+        recipe in prop_oneof![recipe::avl(), recipe::wide_avl()],
+    ) {
+        let data = recipe.data();
+        for record in AvlData::parse(&data).unwrap().records() {
+            match RecordBuf::<200>::copy_of(&record) {
+                Ok(copy) => {
+                    prop_assert!(record.raw.len() <= 200);
+                    prop_assert_eq!(copy.record().head(), record.head());
+                    prop_assert_eq!(elements(&copy.record()), elements(&record));
+                }
+                Err(error) => {
+                    prop_assert!(record.raw.len() > 200);
+                    prop_assert_eq!((error.bytes, error.bytes_max), (record.raw.len(), 200));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_serde_writes_of_a_view_reads_back_as_an_owned_value(
+        recipe in prop_oneof![recipe::avl(), recipe::wide_avl()],
+    ) {
+        let data = recipe.data();
+        let view = AvlData::parse(&data).unwrap();
+        let text = serde_json::to_string(&view).unwrap();
+        let read: OwnedAvlData = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(&read, &view.into_owned());
+        prop_assert_eq!(serde_json::to_string(&read).unwrap(), text);
     }
 }
