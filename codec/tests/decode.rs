@@ -313,8 +313,12 @@ fn the_explanation_stops_where_the_decoder_does() {
         for have in 0..bytes.len() {
             agree(&name, transport, &bytes[..have]);
         }
+        // The long ones are more of the same records.
+        if bytes.len() > 300 {
+            continue;
+        }
         for at in 0..bytes.len() {
-            for other in [0, 1, 7, 0x0D, 0x8E, 0xFF] {
+            for other in [0, 1, bytes[at] ^ 0x0F, 0xFF] {
                 let mut changed = bytes.clone();
                 changed[at] = other;
                 let frame = transport == Transport::Tcp && bytes.len() > 12;

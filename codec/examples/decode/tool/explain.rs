@@ -62,8 +62,14 @@ pub(crate) fn rows(kind: Kind, input: &[u8]) -> Vec<Row> {
     match kind {
         Kind::Tcp(expect) => transport::tcp(&mut walk, expect),
         Kind::Udp => transport::datagram(&mut walk),
-        Kind::Beacons => payload::beacons(&mut walk),
-        Kind::Tags => payload::tags(&mut walk),
+        Kind::Beacons => {
+            walk.heading("beacon list");
+            payload::beacons(&mut walk)
+        }
+        Kind::Tags => {
+            walk.heading("sensor list");
+            payload::tags(&mut walk)
+        }
     };
     walk.into_rows()
 }
