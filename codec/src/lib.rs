@@ -236,6 +236,12 @@
 //! assert_eq!(error.to_string(), "record 0, head, byte 2: the data ends inside this field");
 //! ```
 //!
+//! To see what some bytes are, name by name:
+//!
+//! ```text
+//! cargo run -q -p codec --example decode --features std -- --explain HEX
+//! ```
+//!
 //! # Features
 //!
 //! None by default, and then neither std nor an allocator is needed.

@@ -211,6 +211,21 @@ fn help_and_wrong_options() {
     assert!(err.contains("--explian") && err.contains("--help"), "{err}");
 }
 
+/// The page shows a command, what it explains, and the object for the same bytes.
+#[test]
+fn the_page_shows_what_the_tool_says() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/codec.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, blocks) = page.split_once("--explain ").unwrap();
+    let blocks: Vec<&str> = blocks
+        .split("```")
+        .map(|block| block.trim_matches('\n'))
+        .collect();
+    let (hex, explained, object) = (blocks[0], blocks[2], blocks[6]);
+    assert_eq!(run(&["--explain", hex], b"").1.trim_end(), explained);
+    assert_eq!(run(&[], hex.as_bytes()).1.trim_end(), object);
+}
+
 /// Name, transport, bytes and verdict of every vector, of others and of ours.
 fn vectors() -> Vec<(String, Transport, Vec<u8>, bool)> {
     let mut found = Vec::new();

@@ -136,9 +136,15 @@ fn codec_7_record(record: Codec7Record<'_>) -> Value {
             }
         };
         put("mask", Some(gps.mask.into()));
-        // Not a number, or beyond all numbers, is null.
-        put("latitude", gps.position.map(|at| at.latitude_deg.into()));
-        put("longitude", gps.position.map(|at| at.longitude_deg.into()));
+        // A float of four bytes in all its digits; null where it is no number.
+        put(
+            "latitude",
+            gps.position.map(|at| f64::from(at.latitude_deg).into()),
+        );
+        put(
+            "longitude",
+            gps.position.map(|at| f64::from(at.longitude_deg).into()),
+        );
         put("altitude_m", gps.altitude_m.map(Value::from));
         put("angle_raw256", gps.angle_raw256.map(Value::from));
         put("speed_kmh", gps.speed_kmh.map(Value::from));
