@@ -102,8 +102,7 @@ fuzz_run() {
     if ! "${FUZZ_CARGO[@]}" fuzz run "${FUZZ_OPTIONS[@]}" "$target" \
         "$corpus" "$DEV/fuzz/seeds/$target" -- \
         -max_total_time="$seconds" -timeout=10 -print_final_stats=1 >"$log" 2>&1; then
-        grep -E 'panicked at|ERROR:|SUMMARY:|assertion|Test unit written|^ *(left|right):' "$log" | head -n 20 || true
-        tail -n 5 "$log"
+        grep -E 'panicked at|ERROR:|assertion|Test unit written|^ *(left|right):' "$log" | cut -c-300 || tail -n 5 "$log"
         printf '✗ %s: see %s and codec/fuzz/README.md\n' "$target" "$log"
         return 1
     fi
