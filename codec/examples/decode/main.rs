@@ -10,11 +10,14 @@
 
 mod tool;
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = std::env::args_os().skip(1).collect();
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if arguments.is_empty() && io::stdin().is_terminal() {
+        eprintln!("decode: reading lines of hex from the terminal; --help shows the uses");
+    }
     let (mut input, mut out) = (io::stdin().lock(), io::stdout().lock());
     match tool::run(arguments, &mut input, &mut out, &mut io::stderr()) {
         Ok(code) => ExitCode::from(code),
