@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tool::line::Transport;
 use tool::{explain, json as describe};
-use wire::framed;
+use wire::{framed, recipe};
 
 /// Runs the tool; gives exit code, standard output and standard error.
 fn run(arguments: &[&str], input: &[u8]) -> (u8, String, String) {
@@ -348,6 +348,29 @@ fn the_explanation_stops_where_the_decoder_does() {
 }
 
 proptest! {
+    #[test]
+    fn explanation_and_decoder_agree_on_recipes_damaged_or_not(
+        data in prop_oneof![
+            recipe::avl().prop_map(|recipe| recipe.data()),
+            recipe::wide_avl().prop_map(|recipe| recipe.data()),
+            recipe::messages().prop_map(|recipe| recipe.data()),
+            recipe::codec7().prop_map(|recipe| recipe.data()),
+        ],
+        damage in any::<Option<(prop::sample::Index, u8)>>(),
+        end in any::<Option<prop::sample::Index>>(),
+    ) {
+        let mut data = data;
+        if let Some((at, value)) = damage {
+            let at = at.index(data.len());
+            data[at] = value;
+        }
+        if let Some(end) = end {
+            data.truncate(3.max(end.index(data.len())));
+        }
+        agree("recipe", Transport::Tcp, &framed(&data));
+        agree("recipe", Transport::Udp, &recipe::datagram(0xCAFE, 1, b"350000000000001", &data));
+    }
+
     #[test]
     fn no_line_is_lost(
         lines in proptest::collection::vec(
