@@ -157,12 +157,10 @@ impl IoElement<'_> {
 /// The elements of one record in the order they were sent. Ids may repeat.
 #[derive(Debug, Clone)]
 pub struct IoElements<'a> {
-    // What is left of the fixed group being read, and what follows it.
-    group: &'a [u8],
     rest: &'a [u8],
+    // Of the group being read.
+    in_group: u16,
     width: IoWidth,
-    // Bytes of an id and a value of this group; more than there are in the variable one.
-    stride: usize,
     wide_ids: bool,
     wide_counts: bool,
     ahead: Groups,
@@ -173,10 +171,9 @@ impl<'a> IoElements<'a> {
     #[inline]
     pub(crate) fn new(groups: &'a [u8], layout: Layout, total: u16) -> IoElements<'a> {
         IoElements {
-            group: &[],
             rest: groups,
+            in_group: 0,
             width: IoWidth::B1,
-            stride: 1,
             wide_ids: layout.codec().has_wide_ids(),
             wide_counts: layout.codec().has_wide_counts(),
             ahead: layout.groups(),
@@ -187,32 +184,46 @@ impl<'a> IoElements<'a> {
     /// Codec 7: narrow ids and counts, and any of the groups of 1, 2 and 4 bytes.
     pub(crate) fn narrow(groups: &'a [u8], ahead: Groups, total: u16) -> IoElements<'a> {
         IoElements {
-            wide_counts: false,
             ahead,
             ..IoElements::new(groups, Layout::Codec8, total)
         }
     }
 
-    // The used-up group's successor; a variable one stays in `rest`.
+    #[inline]
     fn next_group(&mut self) -> Option<()> {
         self.width = self.ahead.take_first()?;
-        let (count, rest) = if self.wide_counts {
+        if self.wide_counts {
             let (count, rest) = self.rest.split_first_chunk()?;
-            (usize::from(u16::from_be_bytes(*count)), rest)
+            (self.in_group, self.rest) = (u16::from_be_bytes(*count), rest);
         } else {
             let (&count, rest) = self.rest.split_first()?;
-            (usize::from(count), rest)
-        };
-        match self.width.bytes() {
-            Some(bytes) => {
-                self.stride = bytes + if self.wide_ids { 2 } else { 1 };
-                (self.group, self.rest) = rest.split_at_checked(count * self.stride)?;
-            }
-            None => (self.group, self.rest) = (&[], rest),
+            (self.in_group, self.rest) = (count.into(), rest);
         }
         Some(())
     }
 
+    // One check an element: `NARROW` and `WIDE` are the bytes of its value and its id.
+    #[inline(always)]
+    fn fixed<const NARROW: usize, const WIDE: usize>(
+        &mut self,
+        width: IoWidth,
+    ) -> Option<IoElement<'a>> {
+        let (id, bytes): (u16, &[u8]);
+        if self.wide_ids {
+            let (element, rest) = self.rest.split_first_chunk::<WIDE>()?;
+            let (two, value) = element.split_first_chunk()?;
+            (id, bytes) = (u16::from_be_bytes(*two), value);
+            self.rest = rest;
+        } else {
+            let (element, rest) = self.rest.split_first_chunk::<NARROW>()?;
+            let (&one, value) = element.split_first()?;
+            (id, bytes) = (one.into(), value);
+            self.rest = rest;
+        }
+        Some(IoElement { id, width, bytes })
+    }
+
+    #[inline(always)]
     fn variable(&mut self) -> Option<IoElement<'a>> {
         let ([id_high, id_low, high, low], rest) = self.rest.split_first_chunk()?;
         let length = usize::from(u16::from_be_bytes([*high, *low]));
@@ -231,28 +242,25 @@ impl<'a> Iterator for IoElements<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<IoElement<'a>> {
-        self.left = self.left.checked_sub(1)?;
-        loop {
-            // The one check per element: is there another in this group?
-            if let Some((element, group)) = self.group.split_at_checked(self.stride) {
-                self.group = group;
-                let (id, bytes) = if self.wide_ids {
-                    let (id, bytes) = element.split_first_chunk()?;
-                    (u16::from_be_bytes(*id), bytes)
-                } else {
-                    let (&id, bytes) = element.split_first()?;
-                    (id.into(), bytes)
-                };
-                let width = self.width;
-                return Some(IoElement { id, width, bytes });
-            }
-            if self.width == IoWidth::Variable {
-                return self.variable();
-            }
+        while self.in_group == 0 {
             self.next_group()?;
+        }
+        self.in_group -= 1;
+        // Never looked at here, so it costs nothing to who does not ask for the length.
+        self.left = self.left.wrapping_sub(1);
+        // Width and length are constants in every arm, so that a caller who asks for the
+        // number gets a plain load.
+        match self.width {
+            IoWidth::B1 => self.fixed::<2, 3>(IoWidth::B1),
+            IoWidth::B2 => self.fixed::<3, 4>(IoWidth::B2),
+            IoWidth::B4 => self.fixed::<5, 6>(IoWidth::B4),
+            IoWidth::B8 => self.fixed::<9, 10>(IoWidth::B8),
+            IoWidth::B16 => self.fixed::<17, 18>(IoWidth::B16),
+            IoWidth::Variable => self.variable(),
         }
     }
 
+    #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
         (usize::from(self.left), Some(usize::from(self.left)))
     }
