@@ -208,7 +208,7 @@ impl<'a> Iterator for Records<'a> {
     #[inline]
     fn next(&mut self) -> Option<AvlRecord<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let (record, rest) = checked_record(self.rest, self.layout)?;
+        let (record, rest) = checked_record(self.rest, self.layout, self.left == 0)?;
         self.rest = rest;
         Some(record)
     }

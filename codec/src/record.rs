@@ -265,15 +265,24 @@ const fn groups_at(layout: Layout) -> usize {
 }
 
 /// Reads the record at the front of bytes that were checked before; gives what follows.
+/// The last record ends where they end: nobody needs to look for it.
 #[inline(always)]
-pub(crate) fn checked_record(input: &[u8], layout: Layout) -> Option<(AvlRecord<'_>, &[u8])> {
-    // Constants in each arm: the compiler writes one plain walk per layout.
-    let (end, total) = match layout {
-        Layout::Codec8 => checked_groups(input, Layout::Codec8),
-        Layout::Codec8With16 => checked_groups(input, Layout::Codec8With16),
-        Layout::Codec8E => checked_groups(input, Layout::Codec8E),
-        Layout::Codec16 => checked_groups(input, Layout::Codec16),
-    }?;
+pub(crate) fn checked_record(
+    input: &[u8],
+    layout: Layout,
+    is_last: bool,
+) -> Option<(AvlRecord<'_>, &[u8])> {
+    let end = if is_last {
+        input.len()
+    } else {
+        // Constants in each arm: the compiler writes one plain walk per layout.
+        match layout {
+            Layout::Codec8 => checked_end(input, Layout::Codec8),
+            Layout::Codec8With16 => checked_end(input, Layout::Codec8With16),
+            Layout::Codec8E => checked_end(input, Layout::Codec8E),
+            Layout::Codec16 => checked_end(input, Layout::Codec16),
+        }?
+    };
     let (head, after_head) = input.split_first_chunk::<HEAD_BYTES>()?;
     let (event_io_id, after_id) = if layout.codec().has_wide_ids() {
         let (id, rest) = after_head.split_first_chunk()?;
@@ -299,7 +308,7 @@ pub(crate) fn checked_record(input: &[u8], layout: Layout) -> Option<(AvlRecord<
         speed_kmh: u16::from_be_bytes(field::<22, 2>(head)),
         event_io_id,
         generation_type,
-        io_total: total as u16,
+        io_total: io::count_at(input, at_total(layout), layout)?,
         raw,
         checked: raw,
         layout,
@@ -313,8 +322,9 @@ fn field<const AT: usize, const N: usize>(head: &[u8; HEAD_BYTES]) -> [u8; N] {
 }
 
 #[inline(always)]
-fn checked_groups(input: &[u8], layout: Layout) -> Option<(usize, u32)> {
-    io::groups_end(input, groups_at(layout), layout)
+fn checked_end(input: &[u8], layout: Layout) -> Option<usize> {
+    let (end, _) = io::groups_end(input, groups_at(layout), layout)?;
+    Some(end)
 }
 
 fn head(input: &[u8]) -> Read<'_, u8> {

@@ -45,7 +45,7 @@ impl<const N: usize> RecordBuf<N> {
     /// The record again.
     #[must_use]
     pub fn record(&self) -> AvlRecord<'_> {
-        checked_record(&self.raw, self.layout)
+        checked_record(&self.raw, self.layout, true)
             .expect("the bytes of a record that was read before")
             .0
     }
