@@ -40,12 +40,10 @@ impl<'a> AvlData<'a> {
             return Err(unread_codec(codec_byte));
         };
         let region = &data[..data.len() - 1];
-        // Constants in each arm: the compiler writes one plain walk per layout.
         match codec {
-            AvlCodec::Codec8 => walk(region, Layout::Codec8, count, second)
-                .or_else(|error| with_16_byte_group(region, count, second).ok_or(error)),
-            AvlCodec::Codec8E => walk(region, Layout::Codec8E, count, second),
-            AvlCodec::Codec16 => walk(region, Layout::Codec16, count, second),
+            AvlCodec::Codec8 => walk_8(region, count, second),
+            AvlCodec::Codec8E => walk_8e(region, count, second),
+            AvlCodec::Codec16 => walk_16(region, count, second),
         }
     }
 
@@ -162,6 +160,24 @@ pub(crate) fn came_out_even(
         offset,
         reason,
     })
+}
+
+// A function to each layout, and the layout a constant in it: a plain walk with nothing to
+// decide, and few enough variables to stay in registers.
+#[inline(never)]
+fn walk_8(region: &[u8], count: u8, second: u8) -> Result<AvlData<'_>, BodyError> {
+    walk(region, Layout::Codec8, count, second)
+        .or_else(|error| with_16_byte_group(region, count, second).ok_or(error))
+}
+
+#[inline(never)]
+fn walk_8e(region: &[u8], count: u8, second: u8) -> Result<AvlData<'_>, BodyError> {
+    walk(region, Layout::Codec8E, count, second)
+}
+
+#[inline(never)]
+fn walk_16(region: &[u8], count: u8, second: u8) -> Result<AvlData<'_>, BodyError> {
+    walk(region, Layout::Codec16, count, second)
 }
 
 #[cold]

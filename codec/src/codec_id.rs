@@ -5,7 +5,7 @@
 //! Unknown ids are carried along, because refusing what we cannot read would make the
 //! device send it for ever.
 
-use crate::io::{Groups, IoWidth};
+use crate::io::IoWidth;
 
 /// What the first byte of a data field announces.
 ///
@@ -200,11 +200,11 @@ impl Layout {
         if self.codec().has_wide_counts() { 2 } else { 1 }
     }
 
-    pub(crate) const fn groups(self) -> Groups {
-        match self {
-            Layout::Codec8 | Layout::Codec16 => Groups::FOUR,
-            Layout::Codec8With16 => Groups::FOUR.with(IoWidth::B16),
-            Layout::Codec8E => Groups::FOUR.with(IoWidth::Variable),
+    pub(crate) const fn has_group(self, width: IoWidth) -> bool {
+        match width {
+            IoWidth::B1 | IoWidth::B2 | IoWidth::B4 | IoWidth::B8 => true,
+            IoWidth::B16 => matches!(self, Layout::Codec8With16),
+            IoWidth::Variable => self.codec().has_variable_group(),
         }
     }
 }

@@ -72,27 +72,30 @@ impl fmt::Display for IoWidth {
     }
 }
 
-/// The groups that a record has, one bit each by the order of [`IoWidth`].
+/// The groups that a record has. Bit k is the group of `IoWidth::ALL[k]`, and bit
+/// `WIDE_IDS` + k the same with ids of two bytes: one number says how to step over an
+/// element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Groups(u8);
+pub(crate) struct Groups(u16);
+
+const WIDE_IDS: u32 = 6;
 
 impl Groups {
     pub(crate) const NONE: Groups = Groups(0);
-    /// The four that codecs 8, 8 Extended and 16 share.
-    pub(crate) const FOUR: Groups = Groups(0b1111);
 
     pub(crate) const fn with(self, width: IoWidth) -> Groups {
-        Groups(self.0 | 1 << width as u8)
+        Groups(self.0 | 1 << width as u32)
     }
 
-    const fn has(self, width: IoWidth) -> bool {
-        self.0 & 1 << width as u8 != 0
-    }
-
-    fn take_first(&mut self) -> Option<IoWidth> {
-        let first = *IoWidth::ALL.get(self.0.trailing_zeros() as usize)?;
-        self.0 &= self.0 - 1;
-        Some(first)
+    #[inline(always)]
+    const fn of(layout: Layout) -> Groups {
+        let four = 0b1111;
+        Groups(match layout {
+            Layout::Codec8 => four,
+            Layout::Codec8With16 => four | 1 << IoWidth::B16 as u32,
+            Layout::Codec8E => (four | 1 << IoWidth::Variable as u32) << WIDE_IDS,
+            Layout::Codec16 => four << WIDE_IDS,
+        })
     }
 }
 
@@ -158,10 +161,9 @@ impl IoElement<'_> {
 #[derive(Debug, Clone)]
 pub struct IoElements<'a> {
     rest: &'a [u8],
-    // Of the group being read.
+    // Of the group being read: elements left, and its bit in `Groups`.
     in_group: u16,
-    width: IoWidth,
-    wide_ids: bool,
+    group: u32,
     wide_counts: bool,
     ahead: Groups,
     left: u16,
@@ -173,10 +175,9 @@ impl<'a> IoElements<'a> {
         IoElements {
             rest: groups,
             in_group: 0,
-            width: IoWidth::B1,
-            wide_ids: layout.codec().has_wide_ids(),
+            group: 0,
             wide_counts: layout.codec().has_wide_counts(),
-            ahead: layout.groups(),
+            ahead: Groups::of(layout),
             left: total,
         }
     }
@@ -191,7 +192,11 @@ impl<'a> IoElements<'a> {
 
     #[inline]
     fn next_group(&mut self) -> Option<()> {
-        self.width = self.ahead.take_first()?;
+        if self.ahead == Groups::NONE {
+            return None;
+        }
+        self.group = self.ahead.0.trailing_zeros();
+        self.ahead.0 &= self.ahead.0 - 1;
         if self.wide_counts {
             let (count, rest) = self.rest.split_first_chunk()?;
             (self.in_group, self.rest) = (u16::from_be_bytes(*count), rest);
@@ -202,24 +207,23 @@ impl<'a> IoElements<'a> {
         Some(())
     }
 
-    // One check an element: `NARROW` and `WIDE` are the bytes of its value and its id.
+    // One check an element: `BYTES` are those of its value and its one-byte id.
     #[inline(always)]
-    fn fixed<const NARROW: usize, const WIDE: usize>(
-        &mut self,
-        width: IoWidth,
-    ) -> Option<IoElement<'a>> {
-        let (id, bytes): (u16, &[u8]);
-        if self.wide_ids {
-            let (element, rest) = self.rest.split_first_chunk::<WIDE>()?;
-            let (two, value) = element.split_first_chunk()?;
-            (id, bytes) = (u16::from_be_bytes(*two), value);
-            self.rest = rest;
-        } else {
-            let (element, rest) = self.rest.split_first_chunk::<NARROW>()?;
-            let (&one, value) = element.split_first()?;
-            (id, bytes) = (one.into(), value);
-            self.rest = rest;
-        }
+    fn narrow_element<const BYTES: usize>(&mut self, width: IoWidth) -> Option<IoElement<'a>> {
+        let (element, rest) = self.rest.split_first_chunk::<BYTES>()?;
+        self.rest = rest;
+        let (&id, bytes) = element.split_first()?;
+        let id = id.into();
+        Some(IoElement { id, width, bytes })
+    }
+
+    // As before, with an id of two bytes.
+    #[inline(always)]
+    fn wide_element<const BYTES: usize>(&mut self, width: IoWidth) -> Option<IoElement<'a>> {
+        let (element, rest) = self.rest.split_first_chunk::<BYTES>()?;
+        self.rest = rest;
+        let (id, bytes) = element.split_first_chunk()?;
+        let id = u16::from_be_bytes(*id);
         Some(IoElement { id, width, bytes })
     }
 
@@ -250,13 +254,19 @@ impl<'a> Iterator for IoElements<'a> {
         self.left = self.left.wrapping_sub(1);
         // Width and length are constants in every arm, so that a caller who asks for the
         // number gets a plain load.
-        match self.width {
-            IoWidth::B1 => self.fixed::<2, 3>(IoWidth::B1),
-            IoWidth::B2 => self.fixed::<3, 4>(IoWidth::B2),
-            IoWidth::B4 => self.fixed::<5, 6>(IoWidth::B4),
-            IoWidth::B8 => self.fixed::<9, 10>(IoWidth::B8),
-            IoWidth::B16 => self.fixed::<17, 18>(IoWidth::B16),
-            IoWidth::Variable => self.variable(),
+        match self.group {
+            0 => self.narrow_element::<2>(IoWidth::B1),
+            1 => self.narrow_element::<3>(IoWidth::B2),
+            2 => self.narrow_element::<5>(IoWidth::B4),
+            3 => self.narrow_element::<9>(IoWidth::B8),
+            4 => self.narrow_element::<17>(IoWidth::B16),
+            6 => self.wide_element::<3>(IoWidth::B1),
+            7 => self.wide_element::<4>(IoWidth::B2),
+            8 => self.wide_element::<6>(IoWidth::B4),
+            9 => self.wide_element::<10>(IoWidth::B8),
+            11 => self.variable(),
+            // No layout has 16-byte values behind wide ids, or variable ones behind narrow.
+            _ => None,
         }
     }
 
@@ -280,7 +290,7 @@ pub(crate) fn groups_end(bytes: &[u8], start: usize, layout: Layout) -> Option<(
     let mut at = start;
     let mut counted = 0;
     for width in IoWidth::ALL {
-        if !layout.groups().has(width) {
+        if !layout.has_group(width) {
             continue;
         }
         let count = count_at(bytes, at, layout)?;
@@ -336,7 +346,7 @@ pub(crate) fn delimit<'a>(
     let mut rest = input;
     let mut total = 0u32;
     for width in IoWidth::ALL {
-        if !layout.groups().has(width) {
+        if !layout.has_group(width) {
             continue;
         }
         let stage = Stage::IoGroup { record, width };

@@ -164,8 +164,9 @@ pub struct AvlRecord<'a> {
     pub io_total: u16,
     /// Exactly the record's bytes, first of the time to last of the IO elements.
     pub raw: &'a [u8],
-    // What `raw` was when it was checked.
+    // What `raw` was when it was checked, and its groups.
     checked: &'a [u8],
+    groups: &'a [u8],
     layout: Layout,
 }
 
@@ -174,8 +175,7 @@ impl<'a> AvlRecord<'a> {
     #[must_use]
     #[inline]
     pub fn io(&self) -> IoElements<'a> {
-        let groups = self.checked.get(groups_at(self.layout)..);
-        IoElements::new(groups.unwrap_or_default(), self.layout, self.io_total)
+        IoElements::new(self.groups, self.layout, self.io_total)
     }
 
     pub(crate) const fn checked_bytes(&self) -> &'a [u8] {
@@ -272,18 +272,47 @@ pub(crate) fn checked_record(
     layout: Layout,
     is_last: bool,
 ) -> Option<(AvlRecord<'_>, &[u8])> {
-    let end = if is_last {
-        input.len()
-    } else {
-        // Constants in each arm: the compiler writes one plain walk per layout.
-        match layout {
-            Layout::Codec8 => checked_end(input, Layout::Codec8),
-            Layout::Codec8With16 => checked_end(input, Layout::Codec8With16),
-            Layout::Codec8E => checked_end(input, Layout::Codec8E),
-            Layout::Codec16 => checked_end(input, Layout::Codec16),
-        }?
+    // Constants in each arm: the compiler writes one plain walk per layout.
+    let found = match layout {
+        Layout::Codec8 => found(input, Layout::Codec8, is_last),
+        Layout::Codec8With16 => found(input, Layout::Codec8With16, is_last),
+        Layout::Codec8E => found(input, Layout::Codec8E, is_last),
+        Layout::Codec16 => found(input, Layout::Codec16, is_last),
+    }?;
+    let head = input.first_chunk::<HEAD_BYTES>()?;
+    let (raw, rest) = input.split_at_checked(found.end)?;
+    let record = AvlRecord {
+        timestamp_ms: u64::from_be_bytes(field::<0, 8>(head)),
+        priority: Priority::from_byte(head[PRIORITY_AT]),
+        longitude_e7: i32::from_be_bytes(field::<9, 4>(head)),
+        latitude_e7: i32::from_be_bytes(field::<13, 4>(head)),
+        altitude_m: i16::from_be_bytes(field::<17, 2>(head)),
+        angle_deg: u16::from_be_bytes(field::<19, 2>(head)),
+        satellites: head[21],
+        speed_kmh: u16::from_be_bytes(field::<22, 2>(head)),
+        event_io_id: found.event_io_id,
+        generation_type: found.generation_type,
+        io_total: found.io_total,
+        raw,
+        checked: raw,
+        groups: raw.get(found.groups_at..)?,
+        layout,
     };
-    let (head, after_head) = input.split_first_chunk::<HEAD_BYTES>()?;
+    Some((record, rest))
+}
+
+// What depends on the layout.
+struct Found {
+    event_io_id: u16,
+    generation_type: Option<GenerationType>,
+    io_total: u16,
+    groups_at: usize,
+    end: usize,
+}
+
+#[inline(always)]
+fn found(input: &[u8], layout: Layout, is_last: bool) -> Option<Found> {
+    let after_head = input.get(HEAD_BYTES..groups_at(layout))?;
     let (event_io_id, after_id) = if layout.codec().has_wide_ids() {
         let (id, rest) = after_head.split_first_chunk()?;
         (u16::from_be_bytes(*id), rest)
@@ -296,35 +325,23 @@ pub(crate) fn checked_record(
     } else {
         None
     };
-    let (raw, rest) = input.split_at_checked(end)?;
-    let record = AvlRecord {
-        timestamp_ms: u64::from_be_bytes(field::<0, 8>(head)),
-        priority: Priority::from_byte(head[PRIORITY_AT]),
-        longitude_e7: i32::from_be_bytes(field::<9, 4>(head)),
-        latitude_e7: i32::from_be_bytes(field::<13, 4>(head)),
-        altitude_m: i16::from_be_bytes(field::<17, 2>(head)),
-        angle_deg: u16::from_be_bytes(field::<19, 2>(head)),
-        satellites: head[21],
-        speed_kmh: u16::from_be_bytes(field::<22, 2>(head)),
+    let end = if is_last {
+        input.len()
+    } else {
+        io::groups_end(input, groups_at(layout), layout)?.0
+    };
+    Some(Found {
         event_io_id,
         generation_type,
         io_total: io::count_at(input, at_total(layout), layout)?,
-        raw,
-        checked: raw,
-        layout,
-    };
-    Some((record, rest))
+        groups_at: groups_at(layout),
+        end,
+    })
 }
 
 #[inline(always)]
 fn field<const AT: usize, const N: usize>(head: &[u8; HEAD_BYTES]) -> [u8; N] {
     core::array::from_fn(|byte| head[AT + byte])
-}
-
-#[inline(always)]
-fn checked_end(input: &[u8], layout: Layout) -> Option<usize> {
-    let (end, _) = io::groups_end(input, groups_at(layout), layout)?;
-    Some(end)
 }
 
 fn head(input: &[u8]) -> Read<'_, u8> {

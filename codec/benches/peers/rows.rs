@@ -92,13 +92,15 @@ pub(crate) fn read_ours(frame: &[u8]) -> u64 {
                 .map_or(0, |kind| kind.as_byte())
                 .into(),
         );
+        let mut io = Sum(0);
         for element in record.io() {
-            sum.add(element.id.into());
-            sum.add(match element.width {
+            io.add(element.id.into());
+            io.add(match element.width {
                 IoWidth::Variable => bytes(element.bytes),
                 _ => element.as_u64().unwrap_or_default(),
             });
         }
+        sum.add(io.0);
     }
     sum.0
 }
@@ -124,9 +126,10 @@ pub(crate) fn read_theirs(frame: &[u8]) -> u64 {
                 sum.add(gps.speed_kph.into());
                 sum.add(record.event_io_id().map_or(0, u16::from).into());
                 sum.add(record.generation_type().map_or(0, u8::from).into());
+                let mut io = Sum(0);
                 for element in record.io_elements() {
-                    sum.add(u16::from(element.id()).into());
-                    sum.add(match element.value() {
+                    io.add(u16::from(element.id()).into());
+                    io.add(match element.value() {
                         IoValueView::U8(value) => value.into(),
                         IoValueView::U16(value) => value.into(),
                         IoValueView::U32(value) => value.into(),
@@ -134,6 +137,7 @@ pub(crate) fn read_theirs(frame: &[u8]) -> u64 {
                         IoValueView::Bytes(value) => bytes(value),
                     });
                 }
+                sum.add(io.0);
             }
         }
         _ => {}
