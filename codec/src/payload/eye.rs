@@ -65,8 +65,8 @@ const BATTERY_MV_MIN: u16 = 2000;
 const BATTERY_STEP_MV: u16 = 10;
 
 impl EyeAdvert {
-    /// Reads a slice of an advert; `None` unless the fields that its first byte announces
-    /// fill it exactly, as with a whole advert of 31 bytes.
+    /// Reads a slice of an advert. `None` if the fields that its first byte announces do
+    /// not fill it exactly: then it is something else, a whole advert of 31 bytes perhaps.
     #[must_use]
     pub fn read(slice: &[u8]) -> Option<EyeAdvert> {
         let (&flags, mut rest) = slice.split_first()?;
