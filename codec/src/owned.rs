@@ -116,7 +116,7 @@ impl OwnedAvlData {
 
     #[inline]
     pub(crate) fn push<'a>(&mut self, fields: RecordHead, io: impl Iterator<Item = IoElement<'a>>) {
-        for element in io {
+        io.for_each(|element| {
             let value = match element.as_u64() {
                 Some(number) => number.to_be_bytes(),
                 None => self.push_long(element.bytes),
@@ -126,7 +126,7 @@ impl OwnedAvlData {
                 id: element.id,
                 width: element.width,
             });
-        }
+        });
         self.heads.push(Head {
             fields,
             elements_end: self.elements.len() as u32,

@@ -24,7 +24,7 @@ struct Row {
     target: fn(&str) -> Option<f64>,
 }
 
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 7] = [
     Row {
         name: "memcpy",
         ours: rows::memcpy,
@@ -62,6 +62,12 @@ const ROWS: [Row; 6] = [
             "b" => Some(0.50),
             _ => None,
         },
+    },
+    Row {
+        name: "read-loops",
+        ours: rows::read_ours_in_loops,
+        peer: Some(rows::read_theirs),
+        target: |_| None,
     },
     Row {
         name: "owned",

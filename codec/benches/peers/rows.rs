@@ -6,7 +6,8 @@
 use std::cell::RefCell;
 use std::hint::black_box;
 
-use codec::{AvlData, Cut, Expect, Frame, IoWidth, Limits, MessageData};
+use codec::io::IoElements;
+use codec::{AvlData, Cut, Expect, Frame, IoElement, IoWidth, Limits, MessageData};
 use nom_teltonika::decoder::take_frame;
 use nom_teltonika::protocol::{FrameView, IoValueView};
 
@@ -65,7 +66,28 @@ pub(crate) fn validate_theirs(frame: &[u8]) -> u64 {
     }
 }
 
+/// With `for_each` for the elements, the quickest way to all of them.
 pub(crate) fn read_ours(frame: &[u8]) -> u64 {
+    read_with(frame, |elements| {
+        let mut sum = Sum(0);
+        elements.for_each(|element| sum.add_element(element));
+        sum.0
+    })
+}
+
+/// With a `for` loop, as in the peer's row.
+pub(crate) fn read_ours_in_loops(frame: &[u8]) -> u64 {
+    read_with(frame, |elements| {
+        let mut sum = Sum(0);
+        for element in elements {
+            sum.add_element(element);
+        }
+        sum.0
+    })
+}
+
+#[inline(always)]
+fn read_with(frame: &[u8], read_elements: impl Fn(IoElements<'_>) -> u64) -> u64 {
     let frame = ours(frame);
     let mut sum = Sum(0);
     if frame.codec_id().is_message() {
@@ -92,15 +114,7 @@ pub(crate) fn read_ours(frame: &[u8]) -> u64 {
                 .map_or(0, |kind| kind.as_byte())
                 .into(),
         );
-        let mut io = Sum(0);
-        for element in record.io() {
-            io.add(element.id.into());
-            io.add(match element.width {
-                IoWidth::Variable => bytes(element.bytes),
-                _ => element.as_u64().unwrap_or_default(),
-            });
-        }
-        sum.add(io.0);
+        sum.add(read_elements(record.io()));
     }
     sum.0
 }
@@ -172,6 +186,15 @@ impl Sum {
     #[inline(always)]
     fn add(&mut self, value: u64) {
         self.0 = self.0.wrapping_add(value);
+    }
+
+    #[inline(always)]
+    fn add_element(&mut self, element: IoElement<'_>) {
+        self.add(element.id.into());
+        self.add(match element.width {
+            IoWidth::Variable => bytes(element.bytes),
+            _ => element.as_u64().unwrap_or_default(),
+        });
     }
 }
 
