@@ -221,7 +221,7 @@ pub struct Records<'a> {
 impl<'a> Iterator for Records<'a> {
     type Item = AvlRecord<'a>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<AvlRecord<'a>> {
         self.left = self.left.checked_sub(1)?;
         let (record, rest) = checked_record(self.rest, self.layout, self.left == 0)?;

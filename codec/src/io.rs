@@ -190,7 +190,7 @@ impl<'a> IoElements<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn next_group(&mut self) -> Option<()> {
         if self.ahead == Groups::NONE {
             return None;
@@ -244,7 +244,7 @@ impl<'a> IoElements<'a> {
 impl<'a> Iterator for IoElements<'a> {
     type Item = IoElement<'a>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<IoElement<'a>> {
         while self.in_group == 0 {
             self.next_group()?;
@@ -271,7 +271,7 @@ impl<'a> Iterator for IoElements<'a> {
     }
 
     /// A group at a time, which makes `for_each` cheaper than a `for` loop.
-    #[inline]
+    #[inline(always)]
     fn fold<B, F>(mut self, init: B, mut fold: F) -> B
     where
         F: FnMut(B, IoElement<'a>) -> B,
