@@ -387,3 +387,94 @@ pub(crate) fn extent_by_field(
         io_total: stated,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use std::vec::Vec;
+
+    const LAYOUTS: [Layout; 4] = [
+        Layout::Codec8,
+        Layout::Codec8With16,
+        Layout::Codec8E,
+        Layout::Codec16,
+    ];
+
+    // A record with one element in each group.
+    fn record(layout: Layout) -> Vec<u8> {
+        let wide = |number: u8, bytes: usize| std::iter::repeat_n(0, bytes - 1).chain([number]);
+        let mut record: Vec<u8> = (0..24).collect();
+        record.extend(wide(9, layout.id_bytes()));
+        record.extend(layout.codec().has_generation_type().then_some(7));
+        let groups = [1, 2, 4, 8].map(Some).into_iter();
+        let extra = match layout {
+            Layout::Codec8With16 => Some(Some(16)),
+            Layout::Codec8E => Some(None),
+            _ => None,
+        };
+        let groups: Vec<Option<usize>> = groups.chain(extra).collect();
+        record.extend(wide(groups.len() as u8, layout.count_bytes()));
+        for value_bytes in groups {
+            record.extend(wide(1, layout.count_bytes()));
+            record.extend(wide(3, layout.id_bytes()));
+            match value_bytes {
+                Some(bytes) => record.extend(wide(5, bytes)),
+                None => record.extend([0, 2, 5, 5]),
+            }
+        }
+        record
+    }
+
+    // The quick reading is only an abbreviation: whatever is done to a record, both give the
+    // same extent, or both refuse it.
+    #[test]
+    fn both_ways_to_a_records_extent_agree() {
+        for layout in LAYOUTS {
+            let whole = record(layout);
+            let (mut accepted, mut refused) = (0, 0);
+            let mut compare = |bytes: &[u8]| {
+                let quick = extent(bytes, 1, layout).map(|e| (e.end, e.priority_byte, e.io_total));
+                let slow = extent_by_field(bytes, 1, layout, 0);
+                let slow = slow.map(|e| (e.end, e.priority_byte, e.io_total)).ok();
+                assert_eq!(quick, slow, "{layout:?} {bytes:?}");
+                *if quick.is_some() {
+                    &mut accepted
+                } else {
+                    &mut refused
+                } += 1;
+            };
+            let mut padded = std::vec![0xEE];
+            padded.extend(&whole);
+            compare(&padded);
+            for end in 0..padded.len() {
+                compare(&padded[..end]);
+            }
+            for at in 1..padded.len() {
+                for value in 0..=u8::MAX {
+                    let mut changed = padded.clone();
+                    changed[at] = value;
+                    compare(&changed);
+                    changed.push(0);
+                    compare(&changed);
+                }
+            }
+            assert!(accepted > 1000 && refused > 1000, "{layout:?}");
+        }
+    }
+
+    #[test]
+    fn every_byte_of_both_enums_survives() {
+        let (mut priorities, mut types) = (0, 0);
+        for byte in 0..=u8::MAX {
+            let priority = Priority::from_byte(byte);
+            assert_eq!(priority.as_byte(), byte);
+            priorities += usize::from(!matches!(priority, Priority::Other(_)));
+            let generation_type = GenerationType::from_byte(byte);
+            assert_eq!(generation_type.as_byte(), byte);
+            types += usize::from(!matches!(generation_type, GenerationType::Other(_)));
+        }
+        assert_eq!((priorities, types), (3, 8));
+    }
+}
