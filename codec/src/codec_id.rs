@@ -5,11 +5,15 @@
 //! Unknown ids are carried along, because refusing what we cannot read would make the
 //! device send it for ever.
 
+use crate::io::IoWidth;
+
 /// What the first byte of a data field announces.
 ///
 /// Make it with [`CodecId::from_byte`]; the named ids never appear as `Other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CodecId {
+    /// 0x07: AVL records of the GH3000 family, laid out unlike all others.
+    Codec7,
     /// 0x08: AVL records with one-byte IO ids.
     Codec8,
     /// 0x8E, Codec 8 Extended: two-byte IO ids and values of any length.
@@ -28,7 +32,7 @@ pub enum CodecId {
     Other(u8),
 }
 
-/// The three layouts of AVL records that this crate reads and writes.
+/// The three codecs whose records [`AvlData`](crate::AvlData) reads and this crate writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AvlCodec {
     /// 0x08.
@@ -57,6 +61,7 @@ impl CodecId {
     #[must_use]
     pub const fn from_byte(byte: u8) -> CodecId {
         match byte {
+            0x07 => CodecId::Codec7,
             0x08 => CodecId::Codec8,
             0x8E => CodecId::Codec8E,
             0x10 => CodecId::Codec16,
@@ -72,6 +77,7 @@ impl CodecId {
     #[must_use]
     pub const fn as_byte(self) -> u8 {
         match self {
+            CodecId::Codec7 => 0x07,
             CodecId::Codec8 => 0x08,
             CodecId::Codec8E => 0x8E,
             CodecId::Codec16 => 0x10,
@@ -84,6 +90,7 @@ impl CodecId {
     }
 
     /// Which record layout follows, if it is one that [`AvlData`](crate::AvlData) reads.
+    /// `None` for Codec 7, whose records [`Codec7Data`](crate::Codec7Data) reads.
     #[must_use]
     pub const fn avl(self) -> Option<AvlCodec> {
         match self {
@@ -107,10 +114,16 @@ impl CodecId {
         }
     }
 
-    /// Whether AVL records follow that this crate reads (8, 8E, 16).
+    /// Whether AVL records follow that [`AvlData`](crate::AvlData) reads (8, 8E, 16).
     #[must_use]
     pub const fn is_avl(self) -> bool {
         self.avl().is_some()
+    }
+
+    /// Whether AVL records follow that this crate reads, in whichever view (7, 8, 8E, 16).
+    #[must_use]
+    pub const fn has_records(self) -> bool {
+        self.is_avl() || matches!(self, CodecId::Codec7)
     }
 
     /// Whether messages follow (12, 13, 14, 15).
@@ -160,22 +173,60 @@ impl AvlCodec {
     }
 }
 
+/// How the bytes of a record lie: by codec, and in Codec 8 by whether a group of 16-byte
+/// values follows the four documented ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Layout {
+    Codec8,
+    Codec8With16,
+    Codec8E,
+    Codec16,
+}
+
+impl Layout {
+    pub(crate) const fn codec(self) -> AvlCodec {
+        match self {
+            Layout::Codec8 | Layout::Codec8With16 => AvlCodec::Codec8,
+            Layout::Codec8E => AvlCodec::Codec8E,
+            Layout::Codec16 => AvlCodec::Codec16,
+        }
+    }
+
+    pub(crate) const fn id_bytes(self) -> usize {
+        if self.codec().has_wide_ids() { 2 } else { 1 }
+    }
+
+    pub(crate) const fn count_bytes(self) -> usize {
+        if self.codec().has_wide_counts() { 2 } else { 1 }
+    }
+
+    pub(crate) const fn has_group(self, width: IoWidth) -> bool {
+        match width {
+            IoWidth::B1 | IoWidth::B2 | IoWidth::B4 | IoWidth::B8 => true,
+            IoWidth::B16 => matches!(self, Layout::Codec8With16),
+            IoWidth::Variable => self.codec().has_variable_group(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_byte_survives_and_the_classes_do_not_overlap() {
-        let (mut avl, mut messages) = (0, 0);
+        let (mut avl, mut records, mut messages) = (0, 0, 0);
         for byte in 0..=u8::MAX {
             let id = CodecId::from_byte(byte);
             assert_eq!(id.as_byte(), byte);
-            assert!(!(id.is_avl() && id.is_message()));
+            assert!(!(id.has_records() && id.is_message()));
+            assert!(id.has_records() || !id.is_avl());
             assert_eq!(id.wants_ack(), !(0x0C..=0x0F).contains(&byte));
             assert_eq!(id.avl().map_or(byte, AvlCodec::as_byte), byte);
             avl += usize::from(id.is_avl());
+            records += usize::from(id.has_records());
             messages += usize::from(id.is_message());
         }
-        assert_eq!((avl, messages), (3, 4));
+        assert_eq!((avl, records, messages), (3, 4, 4));
     }
 }

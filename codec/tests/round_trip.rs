@@ -13,7 +13,7 @@ use codec::{
     Limits, MessageCodec, MessageData, Priority, SliceSink,
 };
 use proptest::prelude::*;
-use wire::{datagrams, framed, frames, logins};
+use wire::{framed, logins, public_datagrams, public_frames};
 
 fn io_spec<'a>(element: IoElement<'a>) -> IoSpec<'a> {
     let number = element.as_u64().unwrap_or_default();
@@ -94,7 +94,7 @@ fn message_again(data: &[u8]) -> Vec<u8> {
 #[test]
 fn every_public_frame_is_written_again_byte_for_byte() {
     let mut written = 0;
-    for (name, bytes) in frames() {
+    for (name, bytes) in public_frames() {
         let Cut::Frame(frame) = codec::cut(&bytes, Expect::Frame, Limits::default()) else {
             panic!("{name}");
         };
@@ -253,7 +253,7 @@ fn a_buffer_that_is_one_byte_short_says_so() {
 
 #[test]
 fn every_public_datagram_is_written_again_byte_for_byte() {
-    for (name, bytes) in datagrams() {
+    for (name, bytes) in public_datagrams() {
         let read = Datagram::parse(&bytes).unwrap();
         let head = DatagramSpec {
             packet_id: read.packet_id(),
@@ -402,7 +402,7 @@ fn codec_7_is_written_mask_by_mask() {
     };
     let mut frame = Vec::new();
     encode::codec7_frame(&[first, second], &mut frame).unwrap();
-    let (_, public) = frames()
+    let (_, public) = public_frames()
         .into_iter()
         .find(|(name, _)| name == "c7-tcp-synthetic")
         .unwrap();

@@ -1,59 +1,66 @@
 //! The public examples, one file each in `vectors/`: what the vendor's pages print, what
-//! an independent decoder makes of it, and where the page is wrong.
+//! an independent decoder makes of it, and where the page is wrong. And those of our own
+//! in `vectors-ours/`, for what no page prints.
 //!
-//! Every file is in exactly one of the lists below or decodes to its `expected`; a new
-//! file, or one that is suddenly understood, fails until the lists say so.
+//! Every file is broken and in the list below, or decodes to its `expected`; a new file
+//! fails until it does.
 #![allow(clippy::unwrap_used)]
 
-#[path = "../examples/decode/json.rs"]
-mod json;
+#[allow(dead_code)]
+#[path = "../examples/decode/tool/mod.rs"]
+mod tool;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use codec::{AvlData, BodyReason, CodecId, Cut, Datagram, Expect, Limits, login};
+use codec::{Datagram, login};
 use serde_json::Value;
+use tool::json;
+use tool::line::Transport;
 
-/// Valid, but nothing in this crate reads it yet. (Nor the `expected_beacons_385` of
-/// `c8e-tcp-beacon385`: the value is handed on as bytes.)
-const NOT_READ: [&str; 2] = ["ble-10828-near-eye", "c7-tcp-synthetic"];
-
-/// Broken in print: the byte at which we notice, and what we say.
-const BROKEN: [(&str, usize, &str); 7] = [
+/// Broken in print: the part and byte at which we notice, and what we say.
+const BROKEN: [(&str, &str, usize, &str); 7] = [
     (
         "c8-tcp-vendor-parser-readme",
+        "data",
         179,
         "incomplete: needs 2092 bytes, has 179",
     ),
     (
         "c8-tcp-vendor-parser-readme-fixed-length",
+        "checksum",
         175,
         "checksum is 0x00007949, the data has 0xba48",
     ),
     (
         "c8-udp-vendor-parser-readme",
+        "length",
         0,
         "length says 253 bytes, 187 follow it",
     ),
     // A Codec 8 body under id 8E: its first pairs read as a group of 327 two-byte values.
     (
         "c8e-udp-fm64-mislabelled",
+        "record 0, 2-byte IO group",
         63,
-        "record 0, 2-byte IO group: the data ends inside this field",
+        "the data ends inside this field",
     ),
     (
         "c16-udp-wiki-as-printed",
+        "length",
         0,
         "length says 347 bytes, 72 follow it",
     ),
     (
         "c13-old-wiki-truncated",
+        "data",
         31,
         "incomplete: needs 35 bytes, has 31",
     ),
     (
         "c14-rsp-nack",
+        "checksum",
         24,
         "checksum is 0x000032ac, the data has 0x635e",
     ),
@@ -64,10 +71,18 @@ struct Vector {
     transport: String,
     valid: bool,
     expected: Value,
+    expected_beacons: Option<Value>,
 }
 
 fn vectors() -> BTreeMap<String, Vector> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    vectors_in("vectors")
+}
+
+fn our_vectors() -> BTreeMap<String, Vector> {
+    vectors_in("vectors-ours")
+}
+
+fn vectors_in(dir: &str) -> BTreeMap<String, Vector> {
     let read = |path: &Path| {
         let mut file: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         let text = |key: &str| file[key].as_str().unwrap().to_owned();
@@ -76,36 +91,61 @@ fn vectors() -> BTreeMap<String, Vector> {
             !text("source").is_empty(),
             "{path:?} says nowhere where it is from"
         );
+        let ours = text("source").starts_with("ours: SYNTHETIC");
+        assert_eq!(
+            ours,
+            dir == "vectors-ours",
+            "{path:?} says where it is from"
+        );
         let vector = Vector {
             bytes: hex::decode(text("hex")).unwrap(),
             transport: text("transport"),
             valid: file["valid"].as_bool().unwrap(),
             expected: file["expected"].take(),
+            expected_beacons: file.get("expected_beacons_385").cloned(),
         };
         (file["name"].as_str().unwrap().to_owned(), vector)
     };
-    fs::read_dir(dir)
+    fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(dir))
         .unwrap()
         .map(|entry| read(&entry.unwrap().path()))
         .collect()
 }
 
 #[test]
+fn every_vector_of_ours_is_read_or_refused_as_it_says() {
+    let vectors = our_vectors();
+    assert_eq!(vectors.len(), 33, "a vector came or went");
+    for (name, vector) in vectors {
+        let said = Transport::named(vector.transport.as_bytes()).unwrap();
+        for transport in [said, Transport::Auto] {
+            let read = json::describe(transport, &vector.bytes);
+            assert_eq!(read.is_ok(), vector.valid, "{name} as {transport:?}");
+            let value = read.unwrap_or_else(|problem| problem.to_value());
+            assert_eq!(value, vector.expected, "{name} as {transport:?}");
+        }
+    }
+}
+
+#[test]
 fn every_valid_vector_decodes_to_what_it_expects() {
     let mut decoded = 0;
     for (name, vector) in vectors() {
-        let answers_only = vector.transport == "server-answer";
-        if !vector.valid || answers_only || NOT_READ.contains(&name.as_str()) {
+        // Answers and values have tests of their own.
+        let answers_only = matches!(vector.transport.as_str(), "server-answer" | "io-value");
+        if !vector.valid || answers_only {
             continue;
         }
-        let (value, consumed) = json::describe(&vector.bytes).unwrap_or_else(|problem| {
-            panic!("{name}: {problem:?}");
-        });
-        assert_eq!(value, vector.expected, "{name}");
-        assert_eq!(consumed, vector.bytes.len(), "{name}");
+        let said = Transport::named(vector.transport.as_bytes()).unwrap();
+        for transport in [said, Transport::Auto] {
+            let value = json::describe(transport, &vector.bytes).unwrap_or_else(|problem| {
+                panic!("{name} as {transport:?}: {problem:?}");
+            });
+            assert_eq!(value, vector.expected, "{name} as {transport:?}");
+        }
         decoded += 1;
     }
-    assert_eq!(decoded, 25, "a vector came or went");
+    assert_eq!(decoded, 26, "a vector came or went");
 }
 
 #[test]
@@ -123,42 +163,48 @@ fn every_broken_vector_is_refused_where_it_is_broken() {
         );
     }
     assert_eq!(invalid.len(), BROKEN.len());
-    for (name, offset, text) in BROKEN {
-        let problem = json::describe(&vectors[name].bytes).unwrap_err();
+    for (name, stage, offset, text) in BROKEN {
+        let problem = json::describe(Transport::Auto, &vectors[name].bytes).unwrap_err();
         assert_eq!(
-            (problem.offset, problem.text.as_str()),
-            (offset, text),
+            (
+                problem.stage.as_str(),
+                problem.offset,
+                problem.text.as_str()
+            ),
+            (stage, offset, text),
             "{name}"
         );
     }
 }
 
 #[test]
-fn what_is_not_read_yet_is_known_by_name() {
-    let vectors = vectors();
-    for name in NOT_READ {
-        let vector = &vectors[name];
-        assert!(vector.valid, "{name}");
-        assert!(
-            json::describe(&vector.bytes).is_err(),
-            "{name} is read now: say so"
-        );
+fn every_value_of_an_element_is_read_as_it_expects() {
+    let mut read = 0;
+    for (name, vector) in vectors() {
+        if vector.transport == "io-value" {
+            let value = json::describe(Transport::Tags, &vector.bytes).unwrap();
+            same_fields(&name, &value, &vector.expected);
+            read += 1;
+        }
+        if let Some(expected) = vector.expected_beacons {
+            let element = &vector.expected["records"][0]["io"][0];
+            assert_eq!(element["id"], 385, "{name}");
+            let bytes = hex::decode(element["hex"].as_str().unwrap()).unwrap();
+            let value = json::describe(Transport::Beacons, &bytes).unwrap();
+            same_fields(&name, &value, &expected);
+            read += 1;
+        }
     }
-    // Codec 7 all the same reaches storage and gets its answer.
-    let codec_7 = &vectors["c7-tcp-synthetic"];
-    let Cut::Frame(frame) = codec::cut(&codec_7.bytes, Expect::Frame, Limits::default()) else {
-        panic!("a frame of an unread codec is a frame");
-    };
-    assert_eq!(frame.codec_id(), CodecId::Other(0x07));
-    assert_eq!(
-        hex::encode(frame.ack().unwrap()),
-        codec_7.expected["ack_hex"]
-    );
-    let error = AvlData::parse(frame.data()).unwrap_err();
-    assert_eq!(
-        (error.offset, error.reason),
-        (0, BodyReason::Codec { found: 7 })
-    );
+    assert_eq!(read, 2, "a value came or went");
+}
+
+/// Every field expected is there; what is there besides says only what was read.
+fn same_fields(name: &str, value: &Value, expected: &Value) {
+    let expected = expected.as_object().unwrap();
+    for (key, expected) in expected {
+        assert_eq!(&value[key], expected, "{key} of {name}");
+    }
+    assert_eq!(value.as_object().unwrap().len(), expected.len() + 2);
 }
 
 #[test]

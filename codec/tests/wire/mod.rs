@@ -1,28 +1,44 @@
 //! Bytes for the tests, put together by hand so that the encoder is not its own witness.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub(crate) mod recipe;
+
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-/// Name, bytes and codec byte of every valid public example that is a TCP message.
+/// Name and bytes of every valid frame in the vectors, of others and of ours.
 pub(crate) fn frames() -> Vec<(String, Vec<u8>)> {
-    of_transports(&["tcp", "command"])
+    let mut frames = public_frames();
+    frames.extend(of_transports("vectors-ours", &["tcp", "command"]));
+    frames
+}
+
+/// Name and bytes of every valid public example that is a TCP message.
+pub(crate) fn public_frames() -> Vec<(String, Vec<u8>)> {
+    of_transports("vectors", &["tcp", "command"])
 }
 
 /// Name and bytes of both public logins.
 pub(crate) fn logins() -> Vec<(String, Vec<u8>)> {
-    of_transports(&["login"])
+    of_transports("vectors", &["login"])
 }
 
 /// Name and bytes of every valid public datagram.
-pub(crate) fn datagrams() -> Vec<(String, Vec<u8>)> {
-    of_transports(&["udp"])
+pub(crate) fn public_datagrams() -> Vec<(String, Vec<u8>)> {
+    of_transports("vectors", &["udp"])
 }
 
-fn of_transports(transports: &[&str]) -> Vec<(String, Vec<u8>)> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+/// Name and bytes of every valid datagram in the vectors, of others and of ours.
+pub(crate) fn datagrams() -> Vec<(String, Vec<u8>)> {
+    let mut datagrams = public_datagrams();
+    datagrams.extend(of_transports("vectors-ours", &["udp"]));
+    datagrams
+}
+
+fn of_transports(dir: &str, transports: &[&str]) -> Vec<(String, Vec<u8>)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let file: Value =
