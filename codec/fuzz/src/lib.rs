@@ -1,8 +1,8 @@
 //! What several fuzz targets need: records as owned values, made up by the fuzzer or read
 //! from bytes, and compared as such.
 
-use codec::encode::{self, EncodeError, IoSpec, IoValue, RecordSpec};
-use codec::{AvlCodec, AvlData, GenerationType, Imei, Priority};
+use codec::encode::{self, Codec7Gps, Codec7Spec, EncodeError, IoSpec, IoValue, RecordSpec};
+use codec::{AvlCodec, AvlData, Codec7Data, GenerationType, Imei, IoElement, Priority};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 
 /// One record. Fields as in [`codec::AvlRecord`].
@@ -99,17 +99,33 @@ pub fn read(avl: AvlData<'_>) -> Vec<Record> {
             speed_kmh: record.speed_kmh,
             event_io_id: record.event_io_id,
             generation_type: record.generation_type.map_or(7, GenerationType::as_byte),
-            io: record
-                .io()
-                .map(|element| Element {
-                    id: element.id,
-                    value: Value::read(element.width.bytes(), element.bytes),
-                })
-                .collect(),
+            io: read_io(record.io()),
         })
         .collect();
     assert_eq!(read.len(), usize::from(avl.count()));
     read
+}
+
+fn read_io<'a>(io: impl ExactSizeIterator<Item = IoElement<'a>>) -> Vec<Element> {
+    let announced = io.len();
+    let elements: Vec<Element> = io
+        .map(|element| Element {
+            id: element.id,
+            value: Value::read(element.width.bytes(), element.bytes),
+        })
+        .collect();
+    assert_eq!(elements.len(), announced);
+    elements
+}
+
+fn specs(elements: &[Element]) -> Vec<IoSpec<'_>> {
+    elements
+        .iter()
+        .map(|element| IoSpec {
+            id: element.id,
+            value: element.value.spec(),
+        })
+        .collect()
 }
 
 /// The data field of these records.
@@ -117,18 +133,7 @@ pub fn read(avl: AvlData<'_>) -> Vec<Record> {
 /// # Errors
 /// What the codec cannot say.
 pub fn write(codec: AvlCodec, records: &[Record]) -> Result<Vec<u8>, EncodeError> {
-    let io: Vec<Vec<IoSpec<'_>>> = records
-        .iter()
-        .map(|record| {
-            let elements = record.io.iter();
-            elements
-                .map(|element| IoSpec {
-                    id: element.id,
-                    value: element.value.spec(),
-                })
-                .collect()
-        })
-        .collect();
+    let io: Vec<Vec<IoSpec<'_>>> = records.iter().map(|record| specs(&record.io)).collect();
     let specs: Vec<RecordSpec<'_>> = records
         .iter()
         .zip(&io)
@@ -155,4 +160,91 @@ pub fn write(codec: AvlCodec, records: &[Record]) -> Result<Vec<u8>, EncodeError
 #[must_use]
 pub fn imei(number: u64) -> Imei {
     Imei::from_u64(number % 1_000_000_000_000_000).expect("below 10^15")
+}
+
+/// The data field of what was read from one of Codec 7; empty groups and mask bits without
+/// a meaning are lost.
+#[must_use]
+pub fn codec7_again(data: Codec7Data<'_>) -> Vec<u8> {
+    let elements: Vec<Vec<Element>> = data.records().map(|record| read_io(record.io())).collect();
+    let io: Vec<Vec<IoSpec<'_>>> = elements.iter().map(|io| specs(io)).collect();
+    let records: Vec<Codec7Spec<'_>> = data
+        .records()
+        .zip(&io)
+        .map(|(record, io)| Codec7Spec {
+            priority: record.priority,
+            timestamp_s: u32::try_from(record.timestamp_ms / 1000).expect("it ends in 2041"),
+            gps: record.gps.map(|gps| Codec7Gps {
+                latitude_longitude_deg: gps
+                    .position
+                    .map(|place| (place.latitude_deg, place.longitude_deg)),
+                altitude_m: gps.altitude_m,
+                angle_raw256: gps.angle_raw256,
+                speed_kmh: gps.speed_kmh,
+                satellites: gps.satellites,
+                lac_cell: gps.cell.map(|cell| (cell.lac, cell.cell_id)),
+                signal: gps.signal,
+                operator: gps.operator,
+            }),
+            io,
+        })
+        .collect();
+    assert_eq!(records.len(), usize::from(data.count()));
+    let mut again = Vec::new();
+    encode::codec7_data(&records, &mut again).expect("it was on the wire");
+    again
+}
+
+/// A record of Codec 7.
+#[derive(Debug, Clone, Arbitrary)]
+#[allow(missing_docs)]
+pub struct Codec7 {
+    /// The upper two bits are the priority, the others seconds since 2007.
+    pub time: u32,
+    pub gps: Option<Gps>,
+    pub io: Vec<Element>,
+}
+
+/// Its position part.
+#[derive(Debug, Clone, Arbitrary)]
+#[allow(missing_docs)]
+pub struct Gps {
+    pub latitude_longitude_deg: Option<(f32, f32)>,
+    pub altitude_m: Option<i16>,
+    pub angle_raw256: Option<u8>,
+    pub speed_kmh: Option<u8>,
+    pub satellites: Option<u8>,
+    pub lac_cell: Option<(u16, u16)>,
+    pub signal: Option<u8>,
+    pub operator: Option<u32>,
+}
+
+/// The data field of these records.
+///
+/// # Errors
+/// What Codec 7 cannot say.
+pub fn write_codec7(records: &[Codec7]) -> Result<Vec<u8>, EncodeError> {
+    let io: Vec<Vec<IoSpec<'_>>> = records.iter().map(|record| specs(&record.io)).collect();
+    let specs: Vec<Codec7Spec<'_>> = records
+        .iter()
+        .zip(&io)
+        .map(|(record, io)| Codec7Spec {
+            priority: Priority::from_byte((record.time >> 30) as u8),
+            timestamp_s: 1_167_609_600 + (record.time & 0x3FFF_FFFF),
+            gps: record.gps.as_ref().map(|gps| Codec7Gps {
+                latitude_longitude_deg: gps.latitude_longitude_deg,
+                altitude_m: gps.altitude_m,
+                angle_raw256: gps.angle_raw256,
+                speed_kmh: gps.speed_kmh,
+                satellites: gps.satellites,
+                lac_cell: gps.lac_cell,
+                signal: gps.signal,
+                operator: gps.operator,
+            }),
+            io,
+        })
+        .collect();
+    let mut data = Vec::new();
+    encode::codec7_data(&specs, &mut data)?;
+    Ok(data)
 }
