@@ -557,3 +557,36 @@ fn views_and_owned_values_are_written_alike_and_read_back() {
         assert!(serde_json::from_str::<codec::OwnedAvlData>(&wrong).is_err());
     }
 }
+
+#[test]
+fn codec_7_is_written_with_what_its_masks_name() {
+    let bytes = data(
+        7,
+        &[gps_7(0x10, &[9]), record_7(3, 1, 4, &[1, 67, 0x0F, 0x6E])],
+    );
+    let codec_7 = Codec7Data::parse(&bytes).unwrap();
+    let (none, null) = (serde_json::json!([]), serde_json::Value::Null);
+    assert_eq!(
+        serde_json::to_value(codec_7).unwrap(),
+        serde_json::json!({"records": [
+            {
+                "timestamp_ms": 1_167_609_600_000u64, "priority": 0, "global_mask": 1,
+                "gps": {
+                    "mask": 16, "position": null, "altitude_m": null, "angle_raw256": null,
+                    "speed_kmh": null, "satellites": 9, "cell": null, "signal": null,
+                    "operator": null,
+                },
+                "io": none,
+            },
+            {
+                "timestamp_ms": 1_167_609_601_000u64, "priority": 3, "global_mask": 4,
+                "gps": null, "io": [{"id": 67, "width": 2, "bytes": "0f6e"}],
+            },
+        ]})
+    );
+    let gps = codec_7.records().next().unwrap().gps.unwrap();
+    let again: codec::codec7::Codec7Gps =
+        serde_json::from_value(serde_json::to_value(gps).unwrap()).unwrap();
+    assert_eq!(again, gps);
+    assert_eq!(serde_json::to_value(gps.position).unwrap(), null);
+}
