@@ -222,7 +222,7 @@ impl Codec7Gps {
     #[must_use]
     pub fn angle_deg(&self) -> Option<u16> {
         let raw256 = u16::from(self.angle_raw256?);
-        Some(((raw256 * 45 + 16) / 32) % 360)
+        Some((raw256 * 45 + 16) / 32)
     }
 }
 

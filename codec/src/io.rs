@@ -197,14 +197,21 @@ impl<'a> IoElements<'a> {
         }
         self.group = self.ahead.0.trailing_zeros();
         self.ahead.0 &= self.ahead.0 - 1;
+        self.in_group = self.take_count()?;
+        Some(())
+    }
+
+    #[inline(always)]
+    fn take_count(&mut self) -> Option<u16> {
         if self.wide_counts {
             let (count, rest) = self.rest.split_first_chunk()?;
-            (self.in_group, self.rest) = (u16::from_be_bytes(*count), rest);
+            self.rest = rest;
+            Some(u16::from_be_bytes(*count))
         } else {
             let (&count, rest) = self.rest.split_first()?;
-            (self.in_group, self.rest) = (count.into(), rest);
+            self.rest = rest;
+            Some(count.into())
         }
-        Some(())
     }
 
     // One check an element: `BYTES` are those of its value and its one-byte id.
@@ -277,33 +284,41 @@ impl<'a> Iterator for IoElements<'a> {
         F: FnMut(B, IoElement<'a>) -> B,
     {
         let mut folded = init;
+        // What is left of a group that `next` began.
+        while self.in_group != 0 {
+            let Some(element) = self.next() else {
+                return folded;
+            };
+            folded = fold(folded, element);
+        }
+        // One after the other, so that nothing has to be looked up between two groups.
         macro_rules! group {
-            ($next:expr) => {
-                while self.in_group != 0 {
-                    self.in_group -= 1;
-                    let Some(element) = $next else { return folded };
-                    folded = fold(folded, element);
+            ($group:literal, $next:expr) => {
+                if self.ahead.0 & 1 << $group != 0 {
+                    let Some(count) = self.take_count() else {
+                        return folded;
+                    };
+                    for _ in 0..count {
+                        let Some(element) = $next else { return folded };
+                        folded = fold(folded, element);
+                    }
                 }
             };
         }
-        loop {
-            match self.group {
-                0 => group!(self.narrow_element::<2>(IoWidth::B1)),
-                1 => group!(self.narrow_element::<3>(IoWidth::B2)),
-                2 => group!(self.narrow_element::<5>(IoWidth::B4)),
-                3 => group!(self.narrow_element::<9>(IoWidth::B8)),
-                4 => group!(self.narrow_element::<17>(IoWidth::B16)),
-                6 => group!(self.wide_element::<3>(IoWidth::B1)),
-                7 => group!(self.wide_element::<4>(IoWidth::B2)),
-                8 => group!(self.wide_element::<6>(IoWidth::B4)),
-                9 => group!(self.wide_element::<10>(IoWidth::B8)),
-                11 => group!(self.variable()),
-                _ => {}
-            }
-            if self.next_group().is_none() {
-                return folded;
-            }
+        if self.ahead.0 < 1 << WIDE_IDS {
+            group!(0, self.narrow_element::<2>(IoWidth::B1));
+            group!(1, self.narrow_element::<3>(IoWidth::B2));
+            group!(2, self.narrow_element::<5>(IoWidth::B4));
+            group!(3, self.narrow_element::<9>(IoWidth::B8));
+            group!(4, self.narrow_element::<17>(IoWidth::B16));
+        } else {
+            group!(6, self.wide_element::<3>(IoWidth::B1));
+            group!(7, self.wide_element::<4>(IoWidth::B2));
+            group!(8, self.wide_element::<6>(IoWidth::B4));
+            group!(9, self.wide_element::<10>(IoWidth::B8));
+            group!(11, self.variable());
         }
+        folded
     }
 
     #[inline]

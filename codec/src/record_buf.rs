@@ -7,8 +7,8 @@ use crate::record::{AvlRecord, checked_record};
 
 /// The bytes of one record of at most `N` bytes, and how they lie.
 ///
-/// A record of codecs 8 and 16 without variable values takes at most 255 bytes on most
-/// devices (wiki "Codec", record sizes); the least is 30.
+/// A record takes at least 30 bytes. FMB630, FMB640 and FM63xx keep theirs within 255 (wiki
+/// "Codec", record sizes); 8 Extended can say far more, but a packet stays within 1280.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RecordBuf<const N: usize> {
     // Checked by `copy_of`.

@@ -163,21 +163,51 @@ fn a_total_that_leaves_out_the_variable_group_is_an_error() {
 
 #[test]
 fn a_loop_and_for_each_see_the_same_elements_from_wherever_they_start() {
-    let with_16 = data(8, &[with_16(7)]);
-    let variable = data(0x8E, &[record_8e(&[&[], &[1], &[2; 300]])]);
-    for bytes in [with_16, variable] {
+    // Total, then each group with two elements, which count up.
+    let elements = |id_bytes: usize, value_bytes: usize| {
+        let zeros = |bytes: usize| std::iter::repeat_n(0, bytes - 1);
+        (1..=2).flat_map(move |number| {
+            let id = zeros(id_bytes).chain([number]);
+            id.chain(zeros(value_bytes)).chain([0x80 | number])
+        })
+    };
+    let groups = |id_bytes, count_bytes: usize, widths: &[usize]| {
+        let count = |count: usize| std::iter::repeat_n(0, count_bytes - 1).chain([count as u8]);
+        let mut io: Vec<u8> = count(2 * widths.len()).collect();
+        for &width in widths {
+            io.extend(count(2));
+            io.extend(elements(id_bytes, width));
+        }
+        io
+    };
+    let extended = [head(0), vec![0, 9], groups(2, 2, &[1, 2, 4, 8]), vec![0, 0]].concat();
+    let codec_16 = [head(0), vec![0, 9, 7], groups(2, 1, &[1, 2, 4, 8])].concat();
+    for bytes in [
+        data(8, &[record_8(&groups(1, 1, &[1, 2, 4, 8]))]),
+        data(8, &[record_8(&groups(1, 1, &[1, 2, 4, 8, 16]))]),
+        data(0x8E, &[extended]),
+        data(0x8E, &[record_8e(&[&[], &[1], &[2; 300]])]),
+        data(0x10, &[codec_16]),
+    ] {
         let record = AvlData::parse(&bytes).unwrap().records().next().unwrap();
         let mut looped = Vec::new();
         for element in record.io() {
             looped.push(element);
         }
-        assert_eq!(looped.len(), 3);
-        for skipped in 0..=3 {
+        let total = usize::from(record.io_total);
+        assert_eq!(looped.len(), total);
+        for element in looped
+            .iter()
+            .filter(|element| element.width != IoWidth::Variable)
+        {
+            assert_eq!(element.as_u128(), Some(0x80 | u128::from(element.id)));
+        }
+        for skipped in 0..=total {
             let mut elements = record.io();
             for _ in 0..skipped {
                 elements.next();
             }
-            assert_eq!(elements.len(), 3 - skipped);
+            assert_eq!(elements.len(), total - skipped);
             let mut folded = Vec::new();
             elements.for_each(|element| folded.push(element));
             assert_eq!(folded, looped[skipped..]);
@@ -526,4 +556,37 @@ fn views_and_owned_values_are_written_alike_and_read_back() {
         assert_ne!(wrong, good);
         assert!(serde_json::from_str::<codec::OwnedAvlData>(&wrong).is_err());
     }
+}
+
+#[test]
+fn codec_7_is_written_with_what_its_masks_name() {
+    let bytes = data(
+        7,
+        &[gps_7(0x10, &[9]), record_7(3, 1, 4, &[1, 67, 0x0F, 0x6E])],
+    );
+    let codec_7 = Codec7Data::parse(&bytes).unwrap();
+    let (none, null) = (serde_json::json!([]), serde_json::Value::Null);
+    assert_eq!(
+        serde_json::to_value(codec_7).unwrap(),
+        serde_json::json!({"records": [
+            {
+                "timestamp_ms": 1_167_609_600_000u64, "priority": 0, "global_mask": 1,
+                "gps": {
+                    "mask": 16, "position": null, "altitude_m": null, "angle_raw256": null,
+                    "speed_kmh": null, "satellites": 9, "cell": null, "signal": null,
+                    "operator": null,
+                },
+                "io": none,
+            },
+            {
+                "timestamp_ms": 1_167_609_601_000u64, "priority": 3, "global_mask": 4,
+                "gps": null, "io": [{"id": 67, "width": 2, "bytes": "0f6e"}],
+            },
+        ]})
+    );
+    let gps = codec_7.records().next().unwrap().gps.unwrap();
+    let again: codec::codec7::Codec7Gps =
+        serde_json::from_value(serde_json::to_value(gps).unwrap()).unwrap();
+    assert_eq!(again, gps);
+    assert_eq!(serde_json::to_value(gps.position).unwrap(), null);
 }
