@@ -32,6 +32,14 @@ pub struct Durable {
 }
 
 impl Durable {
+    pub(crate) const fn new(spool: SpoolId, seq: SpoolSeq, record_count: u32) -> Self {
+        Self {
+            spool,
+            seq,
+            record_count,
+        }
+    }
+
     /// Where it is kept.
     #[must_use]
     pub fn position(&self) -> (SpoolId, SpoolSeq) {

@@ -33,6 +33,32 @@ pub enum SpoolError {
         #[source]
         source: Arc<io::Error>,
     },
+    /// Do not acknowledge; no segment could be made or taken. The next commit tries again.
+    #[error("spool file {file} could not be made ready: the next commit tries again")]
+    NoSegment {
+        /// Which file.
+        file: String,
+        /// What the system said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// What is settled could not be noted; it is sent again after a restart, and nothing is
+    /// recycled meanwhile. Try again later.
+    #[error("spool file cursor could not be written: nothing is recycled until it can")]
+    Cursor {
+        /// What went wrong.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// A segment could not be read just now; nothing in it is lost. Try again later.
+    #[error("spool file {file} cannot be read")]
+    Read {
+        /// Which file.
+        file: String,
+        /// What the system said.
+        #[source]
+        source: Arc<io::Error>,
+    },
     /// Storage failed twice in a row: nothing is acknowledged until a restart.
     #[error("spool storage failed at {file}: restart once the disk is well")]
     Storage {
@@ -84,6 +110,28 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
+    /// A file that cannot be made or opened: full disks are told from broken ones.
+    pub(crate) fn no_segment(file: String, source: io::Error) -> Self {
+        let source = Arc::new(source);
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoSpace { file, source }
+            }
+            _ => Self::NoSegment { file, source },
+        }
+    }
+
+    /// A file that opening needs: full disks are told from ones that may not be written to.
+    pub(crate) fn open(file: &str, source: io::Error) -> Self {
+        let (file, source) = (file.to_owned(), Arc::new(source));
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoSpace { file, source }
+            }
+            _ => Self::Open { file, source },
+        }
+    }
+
     /// A write or sync that the disk refused for good.
     #[must_use]
     pub fn storage(file: &str, source: io::Error) -> Self {

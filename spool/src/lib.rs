@@ -19,12 +19,39 @@
 //! No clock, no thread and no network here: time is an argument, and all I/O goes through [`fs`].
 
 mod append;
+mod compact;
+mod cursor;
 mod error;
+mod format;
 pub mod fs;
+mod full;
+mod index;
+pub mod inspect;
+pub mod intents;
+#[cfg(feature = "sim")]
+pub mod mutant;
+#[cfg(not(feature = "sim"))]
+mod mutant;
+mod open;
 mod options;
+mod pool;
+mod quarantine;
+mod reader;
 mod report;
+mod room;
+mod shared;
+mod walk;
+mod writer;
+mod zeroed;
+
+#[cfg(feature = "sim")]
+pub mod sim;
 
 pub use append::{Append, Chunk, Durable, Position, Stored};
+pub use compact::{CompactPolicy, Compacted};
 pub use error::SpoolError;
+pub use open::owner;
 pub use options::{FullPolicy, Geometry, Options};
+pub use reader::{Reading, SpoolReader};
 pub use report::{LaneUsage, OpenReport, Usage};
+pub use writer::SpoolWriter;

@@ -49,15 +49,16 @@ impl Geometry {
     /// What storage writes whole or not at all at best: commits never share one.
     pub const SECTOR_BYTES: u64 = 512;
 
-    /// Segments a spool needs at least: one being written in each lane, one being compacted into,
-    /// one made ahead, one reserved for starting, two that wait.
+    /// Segments a spool needs at least: one being written in each lane, and the reserved ones (a
+    /// spool this small refuses the normal and bulk lanes as soon as one of them needs a second).
     pub const SEGMENTS_MIN: u64 = 8;
 
-    /// 4 MiB segments, smaller ones for a spool under 128 MiB.
+    /// 4 MiB segments, smaller ones for a spool under 128 MiB: some are reserved, so few large
+    /// ones would leave little to write to. The largest commit still fits in the smallest.
     #[must_use]
     pub const fn for_spool(bytes_max: u64) -> Self {
         let mut segment_bytes: u64 = 4 * 1024 * 1024;
-        while segment_bytes > 1024 * 1024 && bytes_max / segment_bytes < 32 {
+        while segment_bytes > 512 * 1024 && bytes_max / segment_bytes < 32 {
             segment_bytes /= 2;
         }
         Self {
@@ -86,5 +87,22 @@ impl Geometry {
             });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_small_spool_has_small_segments_and_every_one_fits_a_commit() {
+        const MIB: u64 = 1024 * 1024;
+        let segments = |bytes_max| bytes_max / Geometry::for_spool(bytes_max).segment_bytes;
+        assert_eq!(Geometry::for_spool(1024 * MIB).segment_bytes, 4 * MIB);
+        assert_eq!((segments(8 * MIB), segments(64 * MIB)), (16, 32));
+        for bytes_max in (4 * MIB..200 * MIB).step_by(100_000) {
+            Geometry::for_spool(bytes_max).check(bytes_max).unwrap();
+        }
     }
 }

@@ -36,6 +36,8 @@ pub struct Usage {
     pub commits: u64,
     /// Syncs of any file or directory.
     pub syncs: u64,
+    /// Syncs that a commit waited for; one each, unless a segment failed.
+    pub commit_syncs: u64,
     /// Bytes of frames made durable.
     pub payload_bytes: u64,
     /// Bytes written to files for commits, headers and padding.

@@ -177,14 +177,10 @@ fn rule_pure() {
         "#[cfg(test)]\nmod tests {}\nuse std::fs;",
     ] {
         assert_eq!(lines(pure, "codec/src/a.rs", bad).len(), 1, "{bad}");
-        assert_eq!(
-            lines(pure, "gateway/src/spool/writer.rs", bad),
-            [0; 0],
-            "{bad}"
-        );
+        assert_eq!(lines(pure, "spool/src/append.rs", bad), [0; 0], "{bad}");
         let marked = format!("//! Why.\n//!\n{PURE_MARK}\n\n{bad}");
         assert_eq!(
-            lines(pure, "gateway/src/spool/cursor.rs", &marked).len(),
+            lines(pure, "gateway/src/uplink/course.rs", &marked).len(),
             1,
             "{bad}"
         );
@@ -194,7 +190,7 @@ fn rule_pure() {
         "settings/src/a.rs",
         "gateway/src/session/mod.rs",
         "gateway/src/session/a/b.rs",
-        "gateway/src/spool/segment.rs",
+        "spool/src/format/mod.rs",
         "cloud/src/decode.rs",
         "cloud/src/decode/a.rs",
         "cloud/src/normalise/quality.rs",
@@ -213,7 +209,7 @@ fn rule_pure() {
     }
     // The mark counts in the header only.
     let late = format!("fn f() {{}}\n{PURE_MARK}\nuse std::fs;");
-    assert_eq!(lines(pure, "gateway/src/spool/cursor.rs", &late), [0; 0]);
+    assert_eq!(lines(pure, "gateway/src/uplink/course.rs", &late), [0; 0]);
 }
 
 #[test]
@@ -466,10 +462,7 @@ fn rule_receipts() {
         );
     }
     let literal = "let d = Durable { seq };";
-    assert_eq!(
-        lines(receipts, "gateway/src/spool/writer.rs", literal),
-        [0; 0]
-    );
+    assert_eq!(lines(receipts, "spool/src/append.rs", literal), [0; 0]);
     assert_eq!(lines(receipts, "cloud/src/store/insert.rs", literal), [1]);
     assert_eq!(
         lines(receipts, "cloud/src/store/insert.rs", "Committed { at }"),

@@ -10,6 +10,8 @@
 //! nothing about it (Linux reports a lost write once).
 
 mod real;
+#[cfg(feature = "sim")]
+pub mod sim;
 
 use std::io;
 
@@ -89,6 +91,22 @@ pub trait FsFile: Send + Sync {
             }
         }
         Ok(())
+    }
+
+    /// Reads until the buffer is full or the file ends; gives the bytes read.
+    /// # Errors
+    /// As the system says.
+    fn read_up_to(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.read_at(&mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
     }
 
     /// Writes all of `bytes`.

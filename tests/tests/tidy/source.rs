@@ -10,7 +10,7 @@ const PURE_PLACES: &[&str] = &[
     "settings/src/",
     "gateway/src/session/",
     "gateway/src/session.rs",
-    "gateway/src/spool/segment.rs",
+    "spool/src/format/",
     "cloud/src/decode/",
     "cloud/src/decode.rs",
     "cloud/src/normalise/",

@@ -1,0 +1,303 @@
+//! How far the segments that were found reach, and which of them holds a position that stands in
+//! several.
+//!
+//! Why headers alone for most: a spool of a gigabyte must open in less than a second. A segment
+//! that has a successor under the same key is whole up to where the successor begins, because a
+//! successor is only begun when everything before it was acknowledged. Damage inside such a
+//! segment is found when it is read.
+//!
+//! Invariant: nothing is written here.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use contract::{SettledRanges, SpoolId, SpoolSeq};
+
+use super::scan::{Found, Free, Headed, Tail, patiently};
+use crate::format::{Commit, FLAG_LAST_OF_SOURCE, HEADER_BYTES, Identity, Kind, SegmentHeader};
+use crate::fs::Fs;
+use crate::index::{Part, Segment, State, holes};
+use crate::mutant::{Mutant, active};
+use crate::shared::body_bytes_max;
+use crate::walk::{Step, WINDOW_BYTES_MAX, walk};
+use crate::{Geometry, pool};
+
+/// How far each segment reaches.
+pub(super) fn measure<F: Fs>(fs: &F, geometry: &Geometry, headed: Vec<Headed>, found: &mut Found) {
+    let mut logs: BTreeMap<SpoolId, Vec<Headed>> = BTreeMap::new();
+    let mut compacted = Vec::new();
+    for h in headed {
+        match h.header.kind {
+            Kind::Log => logs.entry(h.header.key).or_default().push(h),
+            Kind::Compacted => measure_compacted(fs, geometry, &h, found, &mut compacted),
+            Kind::Free => found.free.push(h.free()),
+        }
+    }
+    for mut of_key in logs.into_values() {
+        // A header alone says nothing about the segment before it: its commit may be missing
+        // because it was cut, and what it was to repeat stands in that segment.
+        while let Some(h) = of_key.last() {
+            let is_done = measure_tail(fs, geometry, h, found);
+            if is_done {
+                break;
+            }
+            of_key.pop();
+        }
+        // A commit that was repeated stands behind a group that was tried later and never kept, so
+        // of all later segments the lowest beginning counts.
+        let mut begins: Vec<SpoolSeq> = of_key.iter().map(|h| h.header.first).collect();
+        for at in (1..begins.len()).rev() {
+            begins[at - 1] = begins[at - 1].min(begins[at]);
+        }
+        for (h, &next) in of_key.iter().zip(begins.iter().skip(1)) {
+            if next <= h.header.first {
+                // Its first group failed, or was repeated by a later opening.
+                found.held.push(h.free());
+                continue;
+            }
+            let part = Part {
+                spool: h.header.key,
+                first: h.header.first,
+                last: SpoolSeq::new(next.get() - 1).unwrap_or(h.header.first),
+            };
+            let overlaps = |other: &Part| {
+                part.spool == other.spool && part.first <= other.last && other.first <= part.last
+            };
+            if compacted.iter().any(overlaps) {
+                // The segment that came after it may be compacted and free by now, or a
+                // compaction of this one was not finished: only its commits know how far it goes.
+                measure_commits(fs, geometry, h, part.last, found);
+            } else {
+                found.segments.push(segment(h, vec![part], h.file_bytes));
+            }
+        }
+    }
+    prefer_sources(found);
+}
+
+/// Takes out of the compacted segments what a source still holds, or a later compacted segment (the
+/// source was there when that was written, so the earlier group may be in memory alone), and frees
+/// those that hold nothing else.
+fn prefer_sources(found: &mut Found) {
+    let mut there: BTreeMap<SpoolId, SettledRanges> = BTreeMap::new();
+    let note = |there: &mut BTreeMap<SpoolId, SettledRanges>, part: &Part| {
+        let ranges = there.entry(part.spool).or_default();
+        ranges.insert(part.first.get(), part.last.get());
+    };
+    let logs = found.segments.iter().filter(|s| s.kind == Kind::Log);
+    let logs = logs.filter(|_| !active(Mutant::TrustPartOfGroup));
+    logs.flat_map(|s| &s.parts)
+        .for_each(|part| note(&mut there, part));
+    let compacted = found
+        .segments
+        .iter_mut()
+        .filter(|s| s.kind == Kind::Compacted);
+    let mut newest_first: Vec<_> = compacted.collect();
+    newest_first.sort_by_key(|s| std::cmp::Reverse(s.id));
+    for segment in newest_first {
+        let none = SettledRanges::new();
+        let left = segment.parts.iter().flat_map(|part| {
+            let elsewhere = there.get(&part.spool).unwrap_or(&none);
+            let left = holes(elsewhere, part.first.get(), part.last.get()).into_iter();
+            left.filter_map(|(first, last)| {
+                Some(Part {
+                    spool: part.spool,
+                    first: SpoolSeq::new(first).ok()?,
+                    last: SpoolSeq::new(last).ok()?,
+                })
+            })
+        });
+        let left: Vec<_> = left.collect();
+        segment.shadows = segment.parts.iter().map(|part| part.spool).collect();
+        left.iter().for_each(|part| note(&mut there, part));
+        segment.parts = left;
+    }
+    let emptied = found.segments.extract_if(.., |s| s.parts.is_empty());
+    let free = emptied.map(|s| Free {
+        slot: s.slot,
+        header: SegmentHeader {
+            // Its groups must never be found again.
+            kind: Kind::Free,
+            lane: s.lane,
+            key: s.key,
+            id: s.id,
+            order: s.order,
+            first: SpoolSeq::FIRST,
+        },
+        file_bytes: s.file_bytes,
+    });
+    let free: Vec<_> = free.collect();
+    found.free.extend(free);
+}
+
+/// Takes what the commits of a segment say for what it holds. Whatever a compacted segment says,
+/// the source counts while it is there: nobody knows whether the group that was to take its place
+/// is on the disk.
+fn measure_commits<F: Fs>(
+    fs: &F,
+    geometry: &Geometry,
+    h: &Headed,
+    last: SpoolSeq,
+    found: &mut Found,
+) {
+    let mut parts = Vec::new();
+    // What the next segment repeats counts there.
+    let walked = walk_whole(fs, geometry, h, |commit, _| {
+        if commit.last <= last {
+            push(&mut parts, commit);
+        }
+    });
+    match walked {
+        Ok(_) if parts.is_empty() => found.free.push(h.free()),
+        Ok((end, _)) => {
+            let mut segment = segment(h, parts, end);
+            segment.judged = true;
+            found.segments.push(segment);
+        }
+        Err(source) => {
+            tracing::error!(file = pool::name(h.slot), %source, "segment cannot be read; it is left alone until the next start");
+            found.is_partial = true;
+            found.strangers.push(pool::name(h.slot));
+        }
+    }
+}
+
+/// Searches the end of a key's last segment; false when nothing stands in it.
+fn measure_tail<F: Fs>(fs: &F, geometry: &Geometry, h: &Headed, found: &mut Found) -> bool {
+    let (mut parts, mut first_missing, mut last) = (Vec::new(), false, None);
+    let walked = walk_whole(fs, geometry, h, |commit, end| {
+        first_missing |= parts.is_empty() && commit.first > h.header.first;
+        push(&mut parts, commit);
+        last = Some(Tail {
+            id: h.header.id,
+            offset: end - commit.len_bytes() as u64,
+            len_bytes: commit.len_bytes(),
+            part: Part {
+                spool: commit.spool,
+                first: commit.first,
+                last: commit.last,
+            },
+        });
+    });
+    let (end, skipped) = match walked {
+        Ok(walked) => walked,
+        Err(source) => {
+            tracing::error!(file = pool::name(h.slot), %source, "segment cannot be read; it is left alone until the next start");
+            found.is_partial = true;
+            found.strangers.push(pool::name(h.slot));
+            return true;
+        }
+    };
+    if parts.is_empty() {
+        found.free.push(h.free());
+        return false;
+    }
+    if skipped || first_missing {
+        found.damaged.push((h.slot, h.header.id, h.header.key));
+    }
+    let mut segment = segment(h, parts, end);
+    segment.judged = true;
+    found.segments.push(segment);
+    found.tails.extend(last);
+    true
+}
+
+/// Looks once more at a segment that was held back, because the later one is gone.
+pub(super) fn measure_held<F: Fs>(
+    fs: &F,
+    geometry: &Geometry,
+    held: &Free,
+) -> Option<(Segment, Tail)> {
+    let mut found = Found::default();
+    let headed = Headed {
+        slot: held.slot,
+        header: held.header,
+        file_bytes: held.file_bytes,
+    };
+    measure_tail(fs, geometry, &headed, &mut found);
+    found.segments.pop().zip(found.tails.pop())
+}
+
+/// Of a compacted segment counts what a whole group of blocks holds; what stands behind the last
+/// whole group was never relied on, its sources are still there.
+fn measure_compacted<F: Fs>(
+    fs: &F,
+    geometry: &Geometry,
+    h: &Headed,
+    found: &mut Found,
+    compacted: &mut Vec<Part>,
+) {
+    let (mut whole, mut group, mut end) = (Vec::new(), Vec::new(), HEADER_BYTES as u64);
+    let walked = walk_whole(fs, geometry, h, |commit, commit_end| {
+        push(&mut group, commit);
+        if commit.flags & FLAG_LAST_OF_SOURCE != 0 || active(Mutant::TrustPartOfGroup) {
+            whole.append(&mut group);
+            end = commit_end;
+        }
+    });
+    if let Err(source) = &walked {
+        tracing::error!(file = pool::name(h.slot), %source, "segment cannot be read; it is left alone until the next start");
+        found.is_partial = true;
+        found.strangers.push(pool::name(h.slot));
+    } else if whole.is_empty() {
+        found.free.push(h.free());
+    } else {
+        compacted.extend(whole.iter().copied());
+        let mut segment = segment(h, whole, end);
+        segment.judged = true;
+        found.segments.push(segment);
+    }
+}
+
+/// Visits every commit with its end; answers the end of the last one and whether a damaged place
+/// lies before it.
+fn walk_whole<F: Fs>(
+    fs: &F,
+    geometry: &Geometry,
+    h: &Headed,
+    mut visit: impl FnMut(&Commit<'_>, u64),
+) -> io::Result<(u64, bool)> {
+    let identity = Identity {
+        key: h.header.key,
+        segment: h.header.id,
+        body_bytes_max: body_bytes_max(geometry),
+    };
+    let file = patiently(|| fs.open(&pool::name(h.slot)))?;
+    let range = (HEADER_BYTES as u64, h.file_bytes);
+    let walked = walk(&file, &identity, range, WINDOW_BYTES_MAX, |at, commit| {
+        visit(commit, at + commit.len_bytes() as u64);
+        Step::On
+    })?;
+    Ok((walked.end, walked.skipped))
+}
+
+/// Adds the positions of a commit to those before it.
+fn push(parts: &mut Vec<Part>, commit: &Commit<'_>) {
+    match parts.last_mut() {
+        Some(last) if last.spool == commit.spool && last.last.next() == commit.first => {
+            last.last = commit.last;
+        }
+        _ => parts.push(Part {
+            spool: commit.spool,
+            first: commit.first,
+            last: commit.last,
+        }),
+    }
+}
+
+fn segment(h: &Headed, parts: Vec<Part>, durable_bytes: u64) -> Segment {
+    Segment {
+        id: h.header.id,
+        order: h.header.order,
+        kind: h.header.kind,
+        lane: h.header.lane,
+        key: h.header.key,
+        slot: h.slot,
+        state: State::Sealed,
+        parts,
+        durable_bytes,
+        file_bytes: h.file_bytes,
+        judged: false,
+        shadows: Vec::new(),
+    }
+}
