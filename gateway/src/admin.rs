@@ -55,12 +55,13 @@ impl Admin {
         let mut status = json!({
             "gateway": self.gateway.as_str(),
             "spool": {
-                "id": self.spool.id().to_string(),
                 "used_bytes": usage.used_bytes,
+                "file_bytes": usage.file_bytes,
                 "bytes_max": usage.bytes_max,
-                "backlog": usage.backlog,
+                "backlog": usage.backlog(),
                 "records_durable": usage.records_durable,
                 "commits": usage.commits,
+                "days_left": self.spool.days_left(&usage),
             },
             "uplink": self.metrics.uplink(),
         });
@@ -96,5 +97,7 @@ async fn status(State(admin): State<Admin>) -> Json<Value> {
 }
 
 async fn metrics(State(admin): State<Admin>) -> String {
-    admin.metrics.to_prometheus(admin.spool.usage())
+    let usage = admin.spool.usage();
+    let days_left = admin.spool.days_left(&usage);
+    admin.metrics.to_prometheus(usage, days_left)
 }

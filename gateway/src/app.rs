@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::listen::{ListenError, TcpDoor};
 use crate::metrics::Metrics;
 use crate::session::Admission;
-use crate::spool::{Spool, SpoolError};
+use crate::spool::{OpenError, Spool};
 use crate::uplink::Uplink;
 
 /// Why the gateway cannot run.
@@ -24,7 +24,7 @@ use crate::uplink::Uplink;
 pub enum AppError {
     /// The spool cannot be opened.
     #[error("spool cannot be opened")]
-    Spool(#[from] SpoolError),
+    Spool(#[from] OpenError),
     /// A tracker address is taken or not ours.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -50,14 +50,20 @@ const PART_STOP_MAX: Duration = Duration::from_secs(10);
 /// # Errors
 /// [`AppError`]: an address or the spool cannot be had.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
-    let random = getrandom::u64().map_err(AppError::Random)?;
+    let mut random = [0; 3];
+    for bits in &mut random {
+        *bits = getrandom::u64().map_err(AppError::Random)?;
+    }
     let spool_dir = config.spool.dir.clone();
     let (spool, found) = Spool::open(config.spool, random)?;
     for (of, gap) in &found.gaps {
         tracing::error!(spool = %of, %gap, "damaged place in the spool: these positions are lost and will be reported");
     }
-    for path in &found.strangers {
-        tracing::warn!(file = %path.display(), "not a whole segment; left as it is");
+    for file in &found.strangers {
+        tracing::warn!(file, "none of ours in the spool's directory; left as it is");
+    }
+    for file in &found.quarantined {
+        tracing::warn!(file, "copy of a damaged segment kept");
     }
     let metrics = Arc::new(Metrics::default());
     let admission = Arc::new(config.admission);
@@ -105,12 +111,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     );
     let drain = config.uplink.drain;
     let uplink_stop = CancellationToken::new();
-    let uplink = Uplink::new(
-        config.uplink,
-        spool.clone(),
-        found.gaps,
-        Arc::clone(&metrics),
-    );
+    let uplink = Uplink::new(config.uplink, spool.clone(), Arc::clone(&metrics));
     let uplink = tokio::spawn(uplink.run(uplink_stop.clone()));
 
     stop.cancelled().await;
@@ -127,7 +128,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     uplink_stop.cancel();
     // It ends by itself within its drain time, or when an answer of Redis is long in coming.
     let _ = timeout(drain + PART_STOP_MAX, uplink).await;
-    let backlog = spool.usage().backlog;
+    let backlog = spool.usage().backlog();
     pages_stop.cancel();
     pages.close();
     let _ = timeout(PART_STOP_MAX, pages.wait()).await;

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::listen::ListenConfig;
 use crate::session::{Admission, SessionLimits};
-use crate::spool::{self, SpoolConfig, SpoolError};
+use crate::spool::{FullPolicy, RealFs, SpoolConfig};
 use crate::uplink::{ConnectError, RedisConfig, UplinkConfig};
 
 /// Prefix of the environment variables: `GATEWAY__UPLINK__URL`.
@@ -21,6 +21,11 @@ pub const ENV_PREFIX: &str = "GATEWAY";
 
 /// Shorter pauses would only heat the processor while Redis is away.
 const RETRY_MAX_MIN: Duration = Duration::from_millis(100);
+
+/// A tracker gives up waiting for its acknowledgement after some seconds.
+const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(5);
+
+const SPOOL_FULL: [&str; 3] = ["refuse", "trust-redis", "drop-oldest"];
 
 /// Every setting, with its default and the founding documents' names.
 pub static KEYS: &[Key] = &[
@@ -62,9 +67,19 @@ pub static KEYS: &[Key] = &[
     Key::new("spool.dir", "Directory of the durable spool.").default("/var/lib/milepost/spool"),
     Key::new(
         "spool.bytes_max",
-        "What the spool may fill, at least 12MiB.",
+        "What the spool may fill, at least 8MiB.",
     )
     .default("1GiB"),
+    Key::new(
+        "spool.full",
+        "What a full spool does: refuse (trackers keep their records), trust-redis (forget what Redis accepted), drop-oldest (report a gap).",
+    )
+    .default("refuse"),
+    Key::new(
+        "spool.commit_interval_min",
+        "Least time between two commits, to spare flash; a panic record does not wait.",
+    )
+    .default("0s"),
     Key::new("uplink.url", "Redis: rediss://user:password@host:port/.")
         .aliases(&["REDIS_URL"])
         .default("redis://127.0.0.1:6379/")
@@ -140,7 +155,7 @@ pub enum ConfigError {
     GatewayId(#[source] contract::IdError),
     /// The spool cannot say whose it is, or belongs to another gateway.
     #[error("spool.dir")]
-    Spool(#[source] SpoolError),
+    Spool(#[source] ::spool::SpoolError),
     /// The IMEI list is broken.
     #[error("access.list {}", path.display())]
     List {
@@ -221,6 +236,12 @@ impl Config {
                 gateway: gateway.clone(),
                 dir,
                 bytes_max: settings.bytes("spool.bytes_max")?,
+                full: match settings.choice("spool.full", &SPOOL_FULL)? {
+                    "trust-redis" => FullPolicy::TrustRedis,
+                    "drop-oldest" => FullPolicy::DropOldest,
+                    _ => FullPolicy::Refuse,
+                },
+                commit_interval_min: commit_interval_min(settings)?,
             },
             uplink: uplink(settings, gateway.clone())?,
             http: match settings.optional_text("http.listen")? {
@@ -233,9 +254,24 @@ impl Config {
     }
 }
 
+fn commit_interval_min(settings: &Settings) -> Result<Duration, ConfigError> {
+    let interval: Duration = settings.duration("spool.commit_interval_min")?;
+    if interval > COMMIT_INTERVAL_MAX {
+        let expected = format!("0s to {}s", COMMIT_INTERVAL_MAX.as_secs());
+        return Err(settings
+            .invalid("spool.commit_interval_min", expected, None)
+            .into());
+    }
+    Ok(interval)
+}
+
 /// The name that was set, else the spool's owner, else the host name.
 fn gateway_id(settings: &Settings, spool_dir: &Path) -> Result<GatewayId, ConfigError> {
-    let owner = spool::owner(spool_dir).map_err(ConfigError::Spool)?;
+    // A directory that is not there yet, or cannot be read, is named when the spool is opened.
+    let owner = match RealFs::read_only(spool_dir) {
+        Ok(fs) => ::spool::owner(&fs).map_err(ConfigError::Spool)?,
+        Err(_) => None,
+    };
     let name = match (settings.optional_text("gateway.id")?, owner) {
         (Some(name), _) => name.to_owned(),
         (None, Some(owner)) => return Ok(owner),

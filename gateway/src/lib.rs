@@ -16,4 +16,5 @@ pub mod listen;
 pub mod metrics;
 pub mod session;
 pub mod spool;
+pub mod spool_cli;
 pub mod uplink;

@@ -10,7 +10,8 @@ use clap::{Parser, Subcommand};
 use gateway::app::{self, AppError};
 use gateway::chain::chain;
 use gateway::config::{self, Config, LogConfig};
-use gateway::spool::SpoolError;
+use gateway::spool::{OpenError, SpoolError};
+use gateway::spool_cli::{self, Place, SpoolCommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -46,6 +47,23 @@ enum Command {
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// Look into the spool, stopped or running, without touching it; import into a stopped one.
+    ///
+    /// Exit codes: 0 ok, 1 damage was found or lines were refused, 2 a directory or file that cannot
+    /// be used, 4 the spool or its disk fails.
+    Spool {
+        /// The spool's directory; else spool.dir of the settings.
+        #[arg(long, global = true, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Its cap, like 4GiB; else spool.bytes_max of the settings.
+        #[arg(long, global = true, value_name = "BYTES", value_parser = spool_cli::bytes)]
+        bytes_max: Option<u64>,
+        /// Print JSON, one object a line.
+        #[arg(long, global = true)]
+        json: bool,
+        #[command(subcommand)]
+        command: SpoolCommand,
     },
     /// Version of the program, the stream entry and the spool format.
     Version,
@@ -117,6 +135,35 @@ fn act(cli: &Cli) -> Result<(), Failure> {
                 .map(drop)
                 .map_err(|error| Failure::new(2, error))
         }
+        Command::Spool {
+            dir,
+            bytes_max,
+            json,
+            command,
+        } => {
+            let of_settings = |settings: &settings::Settings| settings.bytes("spool.bytes_max");
+            let place = match (dir, settings()) {
+                // Whoever names the directory needs no settings that can be read.
+                (Some(dir), settings) => Place {
+                    dir: dir.clone(),
+                    bytes_max: bytes_max.or_else(|| of_settings(&settings.ok()?).ok()),
+                },
+                (None, settings) => {
+                    let settings = settings?;
+                    let dir = settings.path("spool.dir");
+                    let of_settings = of_settings(&settings);
+                    Place {
+                        dir: dir.map_err(|error| Failure::new(2, error))?,
+                        bytes_max: match bytes_max {
+                            Some(bytes) => Some(*bytes),
+                            None => Some(of_settings.map_err(|error| Failure::new(2, error))?),
+                        },
+                    }
+                }
+            };
+            spool_cli::act(command, &place, *json)
+                .map_err(|error| Failure::new(error.exit(), error))
+        }
         Command::Check => {
             let config = Config::new(&settings()?).map_err(|error| Failure::new(2, error))?;
             runtime()?.block_on(check(config))
@@ -179,9 +226,11 @@ async fn run(config: Config) -> Result<(), Failure> {
     app::run(config, stop).await.map_err(|error| {
         let exit = match error {
             AppError::Spool(
-                SpoolError::TooSmall { .. }
-                | SpoolError::Owned { .. }
-                | SpoolError::Directory { .. },
+                OpenError::Dir(spool::fs::OpenError::Directory { .. })
+                | OpenError::Spool {
+                    source: SpoolError::TooSmall { .. } | SpoolError::Owned { .. },
+                    ..
+                },
             ) => 2,
             AppError::Spool(_) => 4,
             AppError::Listen(_) | AppError::Http { .. } => 3,

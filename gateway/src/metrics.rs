@@ -10,7 +10,12 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
+use contract::Lane;
 use serde::Serialize;
+
+use crate::spool::{LaneUsage, Usage};
+
+type LaneFigure = fn(&LaneUsage) -> u64;
 
 /// The counters; shared by every shell.
 #[derive(Debug, Default)]
@@ -158,9 +163,9 @@ impl Metrics {
         }
     }
 
-    /// Prometheus text, version 0.0.4.
+    /// Prometheus text, version 0.0.4. Days left are left out while they are not known.
     #[must_use]
-    pub fn to_prometheus(&self, spool: crate::spool::Usage) -> String {
+    pub fn to_prometheus(&self, spool: Usage, days_left: Option<f64>) -> String {
         let (devices, uplink) = (self.devices(), self.uplink());
         let rows = [
             ("connections", "gauge", devices.connections),
@@ -178,8 +183,28 @@ impl Metrics {
             ("records_received_total", "counter", spool.records_durable),
             ("spool_used_bytes", "gauge", spool.used_bytes),
             ("spool_bytes_max", "gauge", spool.bytes_max),
-            ("spool_backlog_envelopes", "gauge", spool.backlog),
+            ("spool_file_bytes", "gauge", spool.file_bytes),
+            ("spool_backlog_envelopes", "gauge", spool.backlog()),
             ("spool_commits_total", "counter", spool.commits),
+            ("spool_syncs_total", "counter", spool.syncs),
+            ("spool_payload_bytes_total", "counter", spool.payload_bytes),
+            ("spool_written_bytes_total", "counter", spool.written_bytes),
+            ("spool_upkeep_bytes_total", "counter", spool.upkeep_bytes),
+            (
+                "spool_segments_compacted_total",
+                "counter",
+                spool.segments_compacted,
+            ),
+            (
+                "spool_segments_poisoned_total",
+                "counter",
+                spool.segments_poisoned,
+            ),
+            (
+                "spool_envelopes_lost_total",
+                "counter",
+                spool.envelopes_lost,
+            ),
             ("uplink_connected", "gauge", u64::from(uplink.connected)),
             ("uplink_entries_sent_total", "counter", uplink.entries_sent),
             ("uplink_records_sent_total", "counter", uplink.records_sent),
@@ -195,6 +220,22 @@ impl Metrics {
             let name = format!("milepost_gateway_{name}");
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# TYPE {name} {kind}\n{name} {value}");
+        }
+        if let Some(days) = days_left {
+            let name = "milepost_gateway_spool_left_days";
+            let _ = writeln!(text, "# TYPE {name} gauge\n{name} {days}");
+        }
+        let of_lanes: [(&str, LaneFigure); 2] = [
+            ("spool_lane_backlog_envelopes", |lane| lane.backlog),
+            ("spool_lane_segments", |lane| lane.segments),
+        ];
+        for (name, figure) in of_lanes {
+            let name = format!("milepost_gateway_{name}");
+            let _ = writeln!(text, "# TYPE {name} gauge");
+            for lane in Lane::ALL {
+                let value = figure(&spool.lane(lane));
+                let _ = writeln!(text, "{name}{{lane=\"{}\"}} {value}", lane.as_str());
+            }
         }
         text
     }

@@ -50,12 +50,14 @@ impl World {
             dir: dir.path().to_owned(),
             gateway: gateway_id(),
             bytes_max: 1 << 30,
+            full: gateway::spool::FullPolicy::Refuse,
+            commit_interval_min: std::time::Duration::ZERO,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
         Self {
-            spool: Spool::open(config, 1).unwrap().0,
+            spool: Spool::open(config, [1, 2, 3]).unwrap().0,
             runtime,
             _dir: dir,
         }

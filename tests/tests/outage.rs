@@ -231,20 +231,23 @@ async fn damage_on_the_disk_costs_one_commit_is_told_and_holds_nothing_up() -> R
     fleet.stop_producing();
     ensure!(fleet.drain(PATIENCE).await, "trackers are done");
     road.gateway.kill9()?;
-    // The newest segment holds what Redis never saw; a byte in its middle goes bad.
+    // The longest log ends with what Redis never saw; a byte near its end goes bad.
     let spool = road.dir().join("spool");
-    let mut segments: Vec<_> = std::fs::read_dir(&spool)?
-        .filter_map(|e| Some(e.ok()?.path()))
-        .collect();
-    segments.retain(|path| {
-        path.file_name()
+    let mut logs = Vec::new();
+    for entry in std::fs::read_dir(&spool)? {
+        let path = entry?.path();
+        if path
+            .file_name()
             .is_some_and(|n| n.to_string_lossy().starts_with("seg-"))
-    });
-    segments.sort();
-    let segment = segments.last().context("a segment")?;
-    let mut bytes = std::fs::read(segment)?;
-    let at = bytes.len() - 3_000;
-    bytes[at] ^= 0x40;
+        {
+            let bytes = std::fs::read(&path)?;
+            let end = bytes.iter().rposition(|&byte| byte != 0).unwrap_or(0);
+            logs.push((end, path, bytes));
+        }
+    }
+    let (end, segment, mut bytes) = logs.into_iter().max().context("a segment")?;
+    // Commits begin on blocks; behind a commit's header its first frame is hit.
+    bytes[(end / 4096 - 2) * 4096 + 60] ^= 0x40;
     std::fs::write(segment, bytes)?;
     road.redis.as_mut().context("our own")?.restart().await?;
     road.gateway.restart().await?;
@@ -266,7 +269,7 @@ async fn damage_on_the_disk_costs_one_commit_is_told_and_holds_nothing_up() -> R
     ensure!(ledger.duplicates == 0 && ledger.phantoms == 0, "{ledger}");
     // The lost positions are settled, as dropped: no number of records survived the damage.
     let holes: (i64,) = tables
-        .one("SELECT max(last_seq) - sum(last_seq - first_seq + 1)::bigint FROM settled GROUP BY spool_id ORDER BY max(id) DESC LIMIT 1")
+        .one("SELECT max(holes) FROM (SELECT max(last_seq) - sum(last_seq - first_seq + 1)::bigint AS holes FROM settled GROUP BY spool_id) AS spools")
         .await?;
     ensure!(holes.0 == 0, "{} positions are not settled", holes.0);
     Ok(())

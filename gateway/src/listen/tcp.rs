@@ -24,7 +24,7 @@ use crate::chain::chain;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::session::{Admission, CloseReason, Effect, Keep, Reply, Session, SessionLimits};
-use crate::spool::{Append, Spool, SpoolError};
+use crate::spool::{Append, KeepError, Spool};
 
 /// Bytes asked of a socket at once.
 const READ_BYTES: usize = 4096;
@@ -82,7 +82,7 @@ enum Broken {
     #[error("the tracker did not take its answer within {} s", WRITE_TIMEOUT.as_secs())]
     WriteTimeout,
     #[error("frame not kept, so not acknowledged; the tracker will send it again")]
-    NotKept(#[source] SpoolError),
+    NotKept(#[source] KeepError),
 }
 
 /// How a connection ended.

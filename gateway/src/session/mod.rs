@@ -17,7 +17,7 @@ mod admission;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use codec::{AvlData, Cut, Expect, Frame, Imei, ImeiError, Priority};
+use codec::{Cut, Expect, Frame, Imei, ImeiError, Priority};
 use contract::Lane;
 use thiserror::Error;
 
@@ -63,6 +63,25 @@ pub struct Keep<'a> {
     pub lane: Lane,
     /// Does it hold a record of priority Panic?
     pub panic: bool,
+}
+
+/// The lane of a frame, and whether it holds a record of priority Panic. What cannot be read goes to
+/// the normal lane and is judged in the cloud.
+pub(crate) fn urgency(data: &[u8]) -> (Lane, bool) {
+    match codec::most_urgent(data) {
+        Some(Priority::Panic) => (Lane::High, true),
+        Some(Priority::High) => (Lane::High, false),
+        _ => (Lane::Normal, false),
+    }
+}
+
+/// AVL records that a frame claims; 0 for messages.
+pub(crate) fn records_claimed(frame: &Frame<'_>) -> u32 {
+    if frame.codec_id().wants_ack() {
+        u32::from(frame.first_count())
+    } else {
+        0
+    }
 }
 
 /// What goes to the tracker. An [`Ack`] can only come from a [`Durable`].
@@ -231,21 +250,11 @@ impl Session {
         };
         let wants_ack = frame.codec_id().wants_ack();
         self.state = State::AwaitDurable { imei, wants_ack };
-        // What cannot be read goes to the normal lane and is judged in the cloud.
-        let urgency = AvlData::parse(frame.data()).map(|avl| avl.most_urgent());
-        let (lane, panic) = match urgency {
-            Ok(Priority::Panic) => (Lane::High, true),
-            Ok(Priority::High) => (Lane::High, false),
-            _ => (Lane::Normal, false),
-        };
+        let (lane, panic) = urgency(frame.data());
         Effect::Keep(Keep {
             imei,
             data: frame.data(),
-            record_count: if wants_ack {
-                u32::from(frame.first_count())
-            } else {
-                0
-            },
+            record_count: records_claimed(&frame),
             lane,
             panic,
         })

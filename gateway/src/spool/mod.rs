@@ -1,224 +1,84 @@
-//! The durable log at the edge: what a power cut may not take away.
+//! The gateway's hold on its spool: one thread that writes, handles that wait for it.
 //!
-//! Why: a tracker deletes a record once it was acknowledged, so the acknowledgement must follow
-//! the disk, not the network. Everything the gateway accepts goes through [`Spool::append`],
-//! which returns a [`Durable`] only after `fdatasync`; only a `Durable` can become an ACK.
+//! Why a thread: it spends its life in `fdatasync`, and everything that arrives during one joins
+//! the next commit.
 //!
-//! Invariants:
-//! - A [`Durable`] exists only for data that was synced, and cannot be made elsewhere:
-//!   ```compile_fail,E0451
-//!   # use contract::{SpoolId, SpoolSeq};
-//!   let (spool, seq) = (SpoolId::from_random(1), SpoolSeq::FIRST);
-//!   let forged = gateway::spool::Durable { spool, seq, record_count: 1 };
-//!   ```
-//! - The spool id is new at every open, so (spool id, position) never names two payloads.
-//! - Old segments are read, never written again; the torn end of one is simply not there.
-//! - Only settled data is ever deleted, and only when its space is needed.
-//!
-//! This form grows segment files; the fixed pool of recycled segments takes its place behind the
-//! same interface.
+//! Invariants: an append returns a [`Durable`] or an error, never neither; at most one opening of
+//! a directory lives in a process; when the last handle is gone, it is closed.
 
-mod cursor;
-mod index;
-mod owner;
-mod reader;
-mod recover;
-pub mod segment;
-mod writer;
+mod thread;
+pub(crate) mod written;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use contract::envelope::DEVICE_TEXT_BYTES_MAX;
-use contract::{Device, Gap, GatewayId, Lane, SettledRanges, SpoolId, SpoolSeq, Transport};
+use contract::GatewayId;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use index::Index;
-pub use owner::owner;
-pub use reader::{Chunk, Position, Stored};
+use written::{Shared, Tally};
 
-/// A segment is closed when it holds this many bytes.
-pub const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+pub use spool::fs::RealFs;
+pub use spool::{
+    Append, Chunk, Durable, FullPolicy, Geometry, LaneUsage, OpenReport, Options, Position,
+    SpoolError, Stored, Usage,
+};
 
-/// Smallest spool that works: one segment being written, one waiting, one spare.
-pub const SPOOL_BYTES_MIN: u64 = 3 * SEGMENT_BYTES;
+/// What the uplink reads from.
+pub type Reader = spool::SpoolReader<RealFs>;
+
+/// What keeps segments as they are while the uplink has places in them.
+pub type Reading = spool::Reading<RealFs>;
 
 /// Appends waiting for the writer; more wait in their connection, which is the backpressure.
 const QUEUE_MAX: usize = 1024;
 
-/// Where the spool lives and how large it may grow.
+/// Where the spool lives, how large it may grow and how it treats its storage.
 #[derive(Clone, Debug)]
 pub struct SpoolConfig {
     /// Directory; made when missing.
     pub dir: PathBuf,
     /// Who owns it; a directory never changes its owner.
     pub gateway: GatewayId,
-    /// Cap in bytes, at least [`SPOOL_BYTES_MIN`].
+    /// Cap in bytes.
     pub bytes_max: u64,
+    /// What a full spool does.
+    pub full: FullPolicy,
+    /// Least time between two commits, to spare flash; a record of priority Panic does not wait.
+    pub commit_interval_min: Duration,
 }
 
-/// One frame to keep.
-#[derive(Clone, Debug)]
-pub struct Append {
-    /// Who sent it.
-    pub device: Device,
-    /// How it came.
-    pub transport: Transport,
-    /// How urgent.
-    pub lane: Lane,
-    /// Gateway clock, milliseconds since 1970 UTC.
-    pub received_at_ms: u64,
-    /// AVL records the frame's first count claims.
-    pub record_count: u32,
-    /// Does it hold a record of priority Panic?
-    pub panic: bool,
-    /// The data field.
-    pub bytes: Vec<u8>,
-}
-
-/// Receipt: this frame survives a power cut. Only the spool makes one.
-#[derive(Debug)]
-pub struct Durable {
-    spool: SpoolId,
-    seq: SpoolSeq,
-    record_count: u32,
-}
-
-impl Durable {
-    /// Where it is kept.
-    #[must_use]
-    pub fn position(&self) -> (SpoolId, SpoolSeq) {
-        (self.spool, self.seq)
-    }
-
-    /// AVL records that may now be acknowledged.
-    #[must_use]
-    pub fn record_count(&self) -> u32 {
-        self.record_count
-    }
-}
-
-/// What the spool cannot do, and what to do about it.
-#[derive(Clone, Debug, Error)]
-pub enum SpoolError {
-    /// Do not acknowledge; trackers keep their records until space is settled.
-    #[error("spool is full: {used_bytes} of {bytes_max} bytes hold unsettled records")]
-    Full {
-        /// Bytes in use.
-        used_bytes: u64,
-        /// The cap.
-        bytes_max: u64,
-    },
-    /// Refuse the frame; it could never be kept.
-    #[error("frame of {bytes} bytes (or its device's name) is larger than a commit may hold")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-    },
-    /// Storage failed twice in a row: stop acknowledging until restarted.
-    #[error("spool storage failed at {}: restart once the disk is well", path.display())]
-    Storage {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: Arc<io::Error>,
-    },
-    /// Nothing can be kept there: make it writable for this user, or change `spool.dir`.
-    #[error("spool directory {} cannot be used: make it writable for this user, or change spool.dir", dir.display())]
-    Directory {
+/// Why a directory cannot be opened as the spool.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The directory itself.
+    #[error(transparent)]
+    Dir(#[from] spool::fs::OpenError),
+    /// What is in it.
+    #[error("spool {}", dir.display())]
+    Spool {
         /// The directory.
         dir: PathBuf,
-        /// What the system said.
+        /// What is wrong and what to do.
         #[source]
-        source: Arc<io::Error>,
+        source: SpoolError,
     },
-    /// Another process has this spool open: stop it, or give this one its own directory.
-    #[error("spool {} is in use by another process", dir.display())]
-    InUse {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// Another gateway's records are in there: set `gateway.id` to its owner, or use another
-    /// directory.
-    #[error(
-        "spool {} belongs to gateway {owner}: set gateway.id = \"{owner}\", or give this gateway its own spool.dir",
-        dir.display()
-    )]
-    Owned {
-        /// The directory.
-        dir: PathBuf,
-        /// Whose it is.
-        owner: GatewayId,
-    },
-    /// A segment was written by a later version: start that version.
-    #[error("spool file {} cannot be read by this version", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        #[source]
-        source: segment::SegmentError,
-    },
-    /// The cap leaves no room to work.
-    #[error("spool.bytes_max is {bytes_max}; at least {SPOOL_BYTES_MIN} bytes are needed")]
-    TooSmall {
-        /// The cap as configured.
-        bytes_max: u64,
-    },
+    /// The system cannot start the writer's thread.
+    #[error("the spool's thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Why a frame was not kept. In every case it must not be acknowledged.
+#[derive(Debug, Error)]
+pub enum KeepError {
+    /// The spool refused it.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The gateway is stopping.
     #[error("spool is closed")]
     Closed,
-}
-
-impl SpoolError {
-    fn storage(path: &Path, source: io::Error) -> Self {
-        Self::Storage {
-            path: path.to_owned(),
-            source: Arc::new(source),
-        }
-    }
-}
-
-/// What opening found.
-#[derive(Clone, Debug)]
-pub struct OpenReport {
-    /// The id of this opening.
-    pub spool: SpoolId,
-    /// Segments of earlier openings.
-    pub segments: usize,
-    /// Envelopes that wait to be settled.
-    pub backlog: u64,
-    /// Positions lost to damage, per spool id.
-    pub gaps: Vec<(SpoolId, Gap)>,
-    /// Files that are no segments of ours; left untouched.
-    pub strangers: Vec<PathBuf>,
-}
-
-/// How full the spool is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Bytes on disk.
-    pub used_bytes: u64,
-    /// The cap.
-    pub bytes_max: u64,
-    /// Envelopes not settled yet.
-    pub backlog: u64,
-    /// AVL records made durable since the start.
-    pub records_durable: u64,
-    /// Group commits since the start.
-    pub commits: u64,
-}
-
-/// A handle; clones share one writer thread.
-#[derive(Clone, Debug)]
-pub struct Spool {
-    shared: Arc<Shared>,
-    queue: mpsc::Sender<writer::Waiting>,
-    tail: watch::Receiver<Tail>,
 }
 
 /// How far the log reaches; changes with every commit.
@@ -226,104 +86,107 @@ pub struct Spool {
 pub struct Tail {
     /// Group commits so far.
     pub commits: u64,
-    /// Commits that held a record of priority Panic.
+    /// Groups that held a record of priority Panic.
     pub panics: u64,
 }
 
-#[derive(Debug)]
-struct Shared {
-    config: SpoolConfig,
-    spool: SpoolId,
-    index: Mutex<Index>,
-    /// Storage failed for good; nothing is acknowledged any more.
-    failed: AtomicBool,
-    /// Held for the life of the process; the lock goes with the file.
-    _lock: std::fs::File,
+/// One frame and who waits for its receipt.
+struct Waiting {
+    append: Append,
+    reply: oneshot::Sender<Result<Durable, SpoolError>>,
 }
 
-impl Shared {
-    fn index(&self) -> MutexGuard<'_, Index> {
-        // The index is only changed by whole assignments, so a panicked holder left it sound.
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+/// A handle; clones share one writer thread.
+#[derive(Clone)]
+pub struct Spool {
+    reader: Reader,
+    queue: mpsc::Sender<Waiting>,
+    tail: watch::Receiver<Tail>,
+    failed: Arc<AtomicBool>,
+    written: Shared,
+    /// Last, so that every sender is gone when the last clone waits for the thread.
+    _thread: Arc<Joined>,
+}
+
+/// The writer's thread; dropping it waits for its end.
+struct Joined(Option<std::thread::JoinHandle<()>>);
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        // A thread that panicked has said so itself.
+        let _ = self.0.take().map(std::thread::JoinHandle::join);
     }
 }
 
 impl Spool {
     /// Opens or makes the spool, recovers what earlier openings left and starts the writer thread,
-    /// which ends when the last handle is dropped.
+    /// which ends when the last handle is dropped; that drop waits for it.
     ///
-    /// `random` is 64 random bits for the new spool id.
+    /// `random` is 64 random bits for each lane's new spool id.
     /// # Errors
-    /// [`SpoolError::TooSmall`], [`SpoolError::Directory`], [`SpoolError::InUse`], [`SpoolError::Owned`],
-    /// [`SpoolError::Newer`], [`SpoolError::Storage`].
-    pub fn open(config: SpoolConfig, random: u64) -> Result<(Self, OpenReport), SpoolError> {
-        if config.bytes_max < SPOOL_BYTES_MIN {
-            return Err(SpoolError::TooSmall {
-                bytes_max: config.bytes_max,
-            });
-        }
-        let lock = recover::lock(&config.dir)?;
-        owner::claim(&config.dir, &config.gateway)?;
-        let recovered = recover::scan(&config.dir)?;
-        recover::drop_empty(&recovered.empty);
-        let settled = cursor::read(&config.dir);
-        let spool = SpoolId::from_random(random);
-        let index = Index::new(recovered.segments, settled);
-        let report = OpenReport {
-            spool,
-            segments: index.segment_count(),
-            backlog: index.backlog(),
-            gaps: recovered.gaps,
-            strangers: recovered.strangers,
+    /// [`OpenError`] with the directory or file and what to do about it.
+    pub fn open(config: SpoolConfig, random: [u64; 3]) -> Result<(Self, OpenReport), OpenError> {
+        let fs = RealFs::locked(&config.dir)?;
+        let options = Options {
+            gateway: config.gateway,
+            bytes_max: config.bytes_max,
+            full: config.full,
+            geometry: Geometry::for_spool(config.bytes_max),
         };
-        let shared = Arc::new(Shared {
-            config,
-            spool,
-            index: Mutex::new(index),
-            failed: AtomicBool::new(false),
-            _lock: lock,
-        });
-        let (tail_out, tail) = watch::channel(Tail::default());
+        let opened = spool::SpoolWriter::open(fs, options, random);
+        let (writer, report) = opened.map_err(|source| OpenError::Spool {
+            dir: config.dir.clone(),
+            source,
+        })?;
+        let reader = writer.reader();
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        let writer = writer::Writer::new(Arc::clone(&shared), tail_out)?;
-        std::thread::Builder::new()
+        let (tail_out, tail) = watch::channel(Tail::default());
+        let failed = Arc::new(AtomicBool::new(false));
+        let tally = Tally::new(&config.dir);
+        let written = tally.shared();
+        let thread = thread::Thread {
+            writer,
+            tally,
+            interval_min: config.commit_interval_min,
+            tail: tail_out,
+            failed: Arc::clone(&failed),
+        };
+        let clock = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(OpenError::Thread)?;
+        let thread = std::thread::Builder::new()
             .name("spool".to_owned())
-            .spawn(move || writer.run(waiting))
-            .map_err(|source| SpoolError::storage(&shared.config.dir, source))?;
+            .spawn(move || clock.block_on(thread.run(waiting)))
+            .map_err(OpenError::Thread)?;
         let spool = Self {
-            shared,
+            reader,
             queue,
             tail,
+            failed,
+            written,
+            _thread: Arc::new(Joined(Some(thread))),
         };
         Ok((spool, report))
     }
 
     /// Keeps one frame: returns after `fdatasync`, together with whatever else was waiting.
     /// # Errors
-    /// [`SpoolError::Full`], [`SpoolError::TooLarge`], [`SpoolError::Storage`],
-    /// [`SpoolError::Closed`]. In every case the frame must not be acknowledged.
-    pub async fn append(&self, append: Append) -> Result<Durable, SpoolError> {
-        let bytes = segment::envelope_bytes(&append);
-        let name_fits = match &append.device {
-            Device::Imei(_) => true,
-            Device::Text(text) => text.len() <= DEVICE_TEXT_BYTES_MAX,
-        };
-        if bytes > segment::BODY_BYTES_MAX - segment::GROUP_BYTES_MAX || !name_fits {
-            return Err(SpoolError::TooLarge { bytes });
-        }
+    /// [`KeepError`]: the frame must not be acknowledged.
+    pub async fn append(&self, append: Append) -> Result<Durable, KeepError> {
         let (reply, receipt) = oneshot::channel();
-        let waiting = writer::Waiting { append, reply };
+        let waiting = Waiting { append, reply };
         self.queue
             .send(waiting)
             .await
-            .map_err(|_| SpoolError::Closed)?;
-        receipt.await.map_err(|_| SpoolError::Closed)?
+            .map_err(|_| KeepError::Closed)?;
+        Ok(receipt.await.map_err(|_| KeepError::Closed)??)
     }
 
-    /// The id of this opening.
+    /// What the uplink reads from and settles.
     #[must_use]
-    pub fn id(&self) -> SpoolId {
-        self.shared.spool
+    pub fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// Follows the end of the log.
@@ -332,58 +195,23 @@ impl Spool {
         self.tail.clone()
     }
 
-    /// Reads committed, unsettled envelopes from `from` on, at least one commit and then up to
-    /// about `bytes_max` bytes. Blocks on the disk: call it where blocking is allowed.
-    /// # Errors
-    /// [`SpoolError::Storage`] when a segment cannot be read.
-    pub fn read(&self, from: Position, bytes_max: usize) -> Result<Chunk, SpoolError> {
-        reader::read(&self.shared, from, bytes_max)
-    }
-
-    /// Notes positions as stored in the database. Survives a restart once
-    /// [`Spool::sync_settled`] has run; losing it only costs sending again.
-    pub fn settle(&self, spool: SpoolId, ranges: &SettledRanges) {
-        self.shared.index().settle(spool, ranges);
-    }
-
-    /// Writes the settled positions down. Blocks on the disk.
-    /// # Errors
-    /// [`SpoolError::Storage`].
-    pub fn sync_settled(&self) -> Result<(), SpoolError> {
-        let settled = self.shared.index().settled_changed();
-        match settled {
-            Some(settled) => cursor::write(&self.shared.config.dir, &settled),
-            None => Ok(()),
-        }
-    }
-
-    /// Is this position settled?
-    #[must_use]
-    pub fn is_settled(&self, spool: SpoolId, first: SpoolSeq, last: SpoolSeq) -> bool {
-        self.shared.index().is_settled(spool, first, last)
-    }
-
-    /// Nothing below this position of `spool` will be sent (again).
-    #[must_use]
-    pub fn low(&self, spool: SpoolId) -> SpoolSeq {
-        self.shared.index().low(spool)
-    }
-
-    /// The openings whose data is here.
-    #[must_use]
-    pub fn spools(&self) -> Vec<SpoolId> {
-        self.shared.index().spools()
-    }
-
     /// Did storage fail for good? Then nothing is acknowledged until a restart.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.shared.failed.load(Ordering::Relaxed)
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Days until it is full without a link, at the rate of the last two days; `None` while that
+    /// is not known. See [`written::Written::days_left`].
+    #[must_use]
+    pub fn days_left(&self, usage: &Usage) -> Option<f64> {
+        let free_bytes = usage.bytes_max.saturating_sub(usage.used_bytes);
+        written::lock(&self.written).days_left(free_bytes, None)
     }
 
     /// How full it is.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.shared.index().usage(self.shared.config.bytes_max)
+        self.reader.usage()
     }
 }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use contract::envelope::ENVELOPES_MAX;
-use contract::{SpoolId, SpoolSeq};
+use contract::{Lane, SpoolId, SpoolSeq};
 
 use crate::spool::{Position, Stored};
 
@@ -56,7 +56,13 @@ impl Batch {
         self.stored.last().map_or(self.first(), |s| s.seq)
     }
 
-    /// Where the spool holds its first envelope.
+    /// Whose log holds it.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        self.first_stored().lane
+    }
+
+    /// Where the log holds its first envelope.
     #[must_use]
     pub fn at(&self) -> Position {
         self.first_stored().at
@@ -169,7 +175,7 @@ impl Batcher {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use contract::{Device, Lane, Transport};
+    use contract::{Device, Transport};
 
     pub(crate) fn stored(spool: u64, seq: u64, bytes: usize, panic: bool) -> Stored {
         Stored {

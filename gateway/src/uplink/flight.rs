@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use contract::{SettledRanges, SpoolId, SpoolSeq};
+use contract::{Lane, SettledRanges, SpoolId, SpoolSeq};
 
 use super::batch::Batch;
 use crate::spool::Position;
@@ -28,7 +28,9 @@ pub struct Sent {
     pub first: SpoolSeq,
     /// Last position.
     pub last: SpoolSeq,
-    /// Where the spool holds it.
+    /// Whose log holds it.
+    pub lane: Lane,
+    /// Where the log holds it.
     pub at: Position,
     bytes: usize,
     sent_at: Instant,
@@ -77,6 +79,7 @@ impl Flight {
             spool: batch.spool(),
             first: batch.first(),
             last: batch.last(),
+            lane: batch.lane(),
             at: batch.at(),
             bytes: batch.bytes(),
             sent_at: now,

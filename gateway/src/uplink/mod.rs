@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod connect;
+pub mod course;
 mod entry;
 pub mod flight;
 mod sender;

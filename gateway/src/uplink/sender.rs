@@ -6,33 +6,42 @@
 //! - The position in the spool only moves over what is in a batch, in flight or settled.
 //! - Nothing here can make an acknowledgement.
 
+mod floor;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::version::{self, VersionsRead};
 use contract::{Coding, Entry};
-use contract::{Gap, GatewayId, SettledRanges, SpoolId, keys};
+use contract::{GatewayId, Lane, SettledRanges, SpoolId, keys};
 use redis::aio::MultiplexedConnection;
-use redis::streams::StreamInfoGroupsReply;
 use redis::{AsyncCommands as _, RedisError, RedisResult, SetExpiry, SetOptions};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{Batch, Batcher};
+use super::batch::Batch;
 use super::connect::{ConnectError, RedisConfig, remedy};
+use super::course::{Course, Courses, Part};
 use super::entry;
-use super::flight::{Flight, Sent};
+use super::flight::Flight;
 use crate::chain::chain;
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::spool::{Position, Spool, SpoolError, Stored};
+use crate::spool::{Chunk, Position, Reading, Spool, SpoolError};
 
 /// Entries in one pipeline; more gains nothing (measured).
 const PIPELINE_DEPTH: usize = 32;
 
-/// Bytes read from the spool at a time.
-const READ_BYTES: usize = 512 * 1024;
+/// Bytes read from the spool at a time, and waiting in each course at most.
+const READ_BYTES: usize = 256 * 1024;
+
+/// The high lane may have this part of `in_flight_bytes_max` more on its way.
+const URGENT_PART: usize = 8;
+
+/// Without a link for so long, the spool may rearrange what waits; afterwards everything that is
+/// unsettled is sent from the start.
+const LET_GO_AFTER: Duration = Duration::from_secs(60);
 
 /// How often the floor is asked for while something is in flight.
 const FLOOR_INTERVAL: Duration = Duration::from_secs(1);
@@ -86,39 +95,36 @@ pub struct Uplink {
     config: UplinkConfig,
     spool: Spool,
     metrics: Arc<Metrics>,
-    batcher: Batcher,
+    courses: Courses,
+    /// Held while places in the spool are held; without it they mean nothing.
+    reading: Option<Reading>,
     flight: Flight,
-    /// Taken from the batcher, not yet accepted by Redis.
+    /// Taken from the courses, not yet accepted by Redis.
     unsent: VecDeque<Batch>,
-    next: Position,
     /// Entries in the next pipeline.
     depth: usize,
     /// What was last seen on the floor, per spool.
     floors: HashMap<SpoolId, SettledRanges>,
-    gaps: Vec<(SpoolId, Gap)>,
+    /// A read found a loss that the cloud has not been told.
+    gap_found: bool,
     contract_missing_said: bool,
 }
 
 impl Uplink {
-    /// An uplink that starts with the oldest unsettled envelope; `gaps` are told to the cloud.
+    /// An uplink that starts with the oldest unsettled envelopes.
     #[must_use]
-    pub fn new(
-        config: UplinkConfig,
-        spool: Spool,
-        gaps: Vec<(SpoolId, Gap)>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(config: UplinkConfig, spool: Spool, metrics: Arc<Metrics>) -> Self {
         Self {
-            batcher: Batcher::new(config.flush),
+            courses: Courses::new(config.flush, |_| Position::default()),
+            reading: None,
             flight: Flight::new(config.resend_after),
             config,
             spool,
             metrics,
             unsent: VecDeque::new(),
-            next: Position::default(),
             depth: PIPELINE_DEPTH,
             floors: HashMap::new(),
-            gaps,
+            gap_found: false,
             contract_missing_said: false,
         }
     }
@@ -126,13 +132,17 @@ impl Uplink {
     /// Runs until `stop`, then hands over what waits for at most the drain time.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut pause = RETRY_MIN;
+        let mut down_since = Instant::now();
         while !stop.is_cancelled() {
             let started = Instant::now();
-            match self.talk(&stop).await {
+            match self.talk(&stop, &mut down_since).await {
                 Ok(()) => break,
                 Err(trouble) => self.report(&trouble, pause),
             }
             self.metrics.uplink_connected(false);
+            if down_since.elapsed() > LET_GO_AFTER {
+                self.reading = None;
+            }
             if started.elapsed() > self.config.retry_max {
                 pause = RETRY_MIN; // it had worked for a while
             }
@@ -169,8 +179,25 @@ impl Uplink {
         tracing::warn!(%url, error, retry_in_ms = again_ms, "uplink: {what}");
     }
 
-    /// One connection, until it fails or `stop` and everything handed over.
-    async fn talk(&mut self, stop: &CancellationToken) -> Result<(), Trouble> {
+    /// Places in the spool to go on from: the old ones, or everything from the start.
+    fn take_hold(&mut self) {
+        if self.reading.is_some() {
+            return;
+        }
+        let reader = self.spool.reader();
+        self.reading = Some(reader.begin_reading());
+        self.courses = Courses::new(self.config.flush, |lane| reader.live_from(lane));
+        self.flight = Flight::new(self.config.resend_after);
+        self.unsent.clear();
+    }
+
+    /// One connection, until it fails or `stop` and everything handed over. `down_since` becomes
+    /// the last moment at which it worked.
+    async fn talk(
+        &mut self,
+        stop: &CancellationToken,
+        down_since: &mut Instant,
+    ) -> Result<(), Trouble> {
         let mut redis = self
             .config
             .redis
@@ -180,6 +207,7 @@ impl Uplink {
         self.say_hello(&mut redis).await?;
         tracing::info!(url = %self.config.redis.shown(), stream = %self.config.stream, "uplink connected");
         self.metrics.uplink_connected(true);
+        self.take_hold();
         self.send_gaps(&mut redis).await?;
         let mut tail = self.spool.tail();
         let mut floor_at = Instant::now();
@@ -192,7 +220,7 @@ impl Uplink {
             }
             if now >= hello_at {
                 self.say_hello(&mut redis).await?;
-                self.send_gaps(&mut redis).await?;
+                self.gap_found = true;
                 hello_at = now + Duration::from_secs(keys::REPUBLISH_INTERVAL_S);
             }
             if now >= floor_at {
@@ -200,11 +228,15 @@ impl Uplink {
                 floor_at = now + FLOOR_INTERVAL_IDLE;
             }
             let at_end = self.fill(now, give_up_at.is_some()).await?;
+            if std::mem::take(&mut self.gap_found) {
+                self.send_gaps(&mut redis).await?;
+            }
             let sent = self.send(&mut redis).await?;
+            *down_since = Instant::now();
             if self.flight.batches() > 0 {
                 floor_at = floor_at.min(now + FLOOR_INTERVAL);
             }
-            let handed_over = at_end && self.batcher.waiting_bytes() == 0;
+            let handed_over = at_end && self.courses.are_done();
             if give_up_at.is_some_and(|at| handed_over || now >= at) {
                 return Ok(());
             }
@@ -212,12 +244,15 @@ impl Uplink {
                 continue;
             }
             // A full flight waits for the floor alone; otherwise new data or the flush interval.
-            let flush_at = self.batcher.deadline().filter(|_| self.has_room());
+            let flush_at = self
+                .courses
+                .deadline()
+                .filter(|_| self.has_room(Lane::Normal));
             let wake = [Some(floor_at), flush_at, give_up_at];
             let wake = wake.into_iter().flatten().min().unwrap_or(floor_at);
             tokio::select! {
                 () = sleep_until(wake.into()) => {}
-                changed = tail.changed(), if at_end && self.has_room() => {
+                changed = tail.changed(), if at_end && self.has_room(Lane::High) => {
                     if changed.is_err() { return Ok(()); }
                 }
                 () = stop.cancelled(), if give_up_at.is_none() => {}
@@ -225,8 +260,14 @@ impl Uplink {
         }
     }
 
-    fn has_room(&self) -> bool {
-        self.flight.bytes() < self.config.in_flight_bytes_max
+    /// May more be on its way? An alarm may, when a little more of it is urgent.
+    fn has_room(&self, lane: Lane) -> bool {
+        let bytes_max = self.config.in_flight_bytes_max;
+        let urgent = match lane {
+            Lane::High => bytes_max / URGENT_PART,
+            Lane::Normal | Lane::Bulk => 0,
+        };
+        self.flight.bytes() < bytes_max + urgent
     }
 
     /// Heartbeat, and whether the cloud reads what we write.
@@ -252,138 +293,14 @@ impl Uplink {
         Ok(())
     }
 
-    /// Takes in what the database holds, and sends again what it should hold by now.
-    async fn read_floor(&mut self, redis: &mut MultiplexedConnection) -> Result<(), Trouble> {
-        let now = Instant::now();
-        // Asked before the floor: what the group finished in between then shows on the floor.
-        let overdue = self.flight.has_overdue(now);
-        let idle = overdue && self.group_is_idle(redis).await?;
-        // Only the openings that are here: the hash keeps those of every start there ever was.
-        for spool in self.spool.spools() {
-            let field = spool.to_string();
-            let ranges: Option<String> = redis
-                .hget(keys::floor(&self.config.gateway), &field)
-                .await?;
-            let Some(ranges) = ranges else { continue };
-            let Ok(ranges) = SettledRanges::parse(&ranges) else {
-                tracing::warn!(%spool, %ranges, "unreadable floor ignored");
-                continue;
-            };
-            self.spool.settle(spool, &ranges);
-            self.flight.settle(spool, &ranges, now);
-            self.gaps.retain(|(of, gap)| {
-                *of != spool || !ranges.contains_all(gap.first.get(), gap.last.get())
-            });
-            self.floors.insert(spool, ranges);
-        }
-        self.sync_settled().await;
-        if overdue {
-            let floors = &self.floors;
-            let high_edge = |spool| floors.get(&spool).map_or(0, SettledRanges::high_edge);
-            let again = self.flight.overdue(now, idle, PIPELINE_DEPTH, high_edge);
-            self.send_again(&again, redis).await?;
-        }
-        self.metrics.uplink_in_flight(self.flight.bytes());
-        Ok(())
-    }
-
-    /// Has the processor's group read and acknowledged everything there is?
-    async fn group_is_idle(&self, redis: &mut MultiplexedConnection) -> Result<bool, Trouble> {
-        let groups: RedisResult<StreamInfoGroupsReply> =
-            redis.xinfo_groups(&self.config.stream).await;
-        let groups = match groups {
-            Ok(groups) => groups.groups,
-            // No stream: Redis lost it, so there is nothing left to read.
-            Err(error) if error.detail().is_some_and(|d| d.contains("no such key")) => {
-                return Ok(true);
-            }
-            // Not allowed to ask: then only a hole can tell.
-            Err(error) if error.code() == Some("NOPERM") => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        let group = groups
-            .iter()
-            .find(|group| group.name == keys::GROUP_PROCESSOR);
-        let Some(group) = group else {
-            return Ok(true);
-        };
-        if group.pending > 0 {
-            return Ok(false);
-        }
-        match group.lag {
-            Some(lag) => Ok(lag == 0),
-            // Unknown after a deletion: compare the ends instead.
-            None => {
-                let stream: redis::streams::StreamInfoStreamReply =
-                    redis.xinfo_stream(&self.config.stream).await?;
-                Ok(stream.last_generated_id == group.last_delivered_id)
-            }
-        }
-    }
-
-    /// Sends again what `lost` names, in one pass over the spool and one pipeline.
-    async fn send_again(
-        &mut self,
-        lost: &[Sent],
-        redis: &mut MultiplexedConnection,
-    ) -> Result<(), Trouble> {
-        let Some(from) = lost.iter().map(|sent| sent.at).min() else {
-            return Ok(());
-        };
-        tracing::warn!(
-            batches = lost.len(),
-            "sent but not stored in time: sending again"
-        );
-        let until = lost.iter().map(|sent| sent.at).max().unwrap_or(from);
-        let is_lost = |stored: &Stored| {
-            let of = |sent: &&Sent| sent.spool == stored.spool;
-            let mut candidates = lost.iter().filter(of);
-            candidates.any(|sent| (sent.first..=sent.last).contains(&stored.seq))
-        };
-        let now = Instant::now();
-        let mut batcher = Batcher::new(Duration::ZERO);
-        let mut at = from;
-        loop {
-            let chunk = self.read(at).await?;
-            // A batch begins at `until` or before, and is far shorter than a read.
-            let past = chunk.stored.last().is_some_and(|s| s.at > until) && at > until;
-            chunk
-                .stored
-                .into_iter()
-                .filter(is_lost)
-                .for_each(|stored| batcher.push(stored, now));
-            if chunk.at_end || past || chunk.next == at {
-                break;
-            }
-            at = chunk.next;
-        }
-        let mut pipe = redis::pipe();
-        while let Some(batch) = batcher.take(None) {
-            self.metrics.uplink_resent(batch.stored().len());
-            self.add_entry(&mut pipe, &batch);
-        }
-        let () = pipe.query_async(redis).await?;
-        Ok(())
-    }
-
-    /// Tells the cloud which positions are lost, each gap in an entry of its own, until the floor
-    /// covers them.
-    async fn send_gaps(&mut self, redis: &mut MultiplexedConnection) -> Result<(), Trouble> {
-        let mut pipe = redis::pipe();
-        for (spool, gap) in &self.gaps {
-            let low = self.spool.low(*spool);
-            let entry = entry::of_gap(*spool, gap, &self.config.gateway, low, &self.coding());
-            xadd(&mut pipe, &self.config.stream, &entry);
-        }
-        if !self.gaps.is_empty() {
-            let () = pipe.query_async(redis).await?;
-        }
-        Ok(())
-    }
-
-    async fn read(&self, at: Position) -> Result<crate::spool::Chunk, Trouble> {
-        let spool = self.spool.clone();
-        tokio::task::spawn_blocking(move || spool.read(at, READ_BYTES))
+    async fn read(
+        &self,
+        lane: Lane,
+        at: Position,
+        until: Option<Position>,
+    ) -> Result<Chunk, Trouble> {
+        let reader = self.spool.reader().clone();
+        tokio::task::spawn_blocking(move || reader.read(lane, at, until, READ_BYTES))
             .await
             .expect("reading the spool does not panic")
             .map_err(Trouble::Spool)
@@ -391,29 +308,54 @@ impl Uplink {
 
     /// Reads on and closes batches; says whether the end of the spool was reached.
     async fn fill(&mut self, now: Instant, everything: bool) -> Result<bool, Trouble> {
-        let mut at_end = false;
-        while self.batcher.waiting_bytes() < READ_BYTES && self.has_room() {
-            let chunk = self.read(self.next).await?;
-            self.next = chunk.next;
-            for stored in chunk.stored {
-                self.batcher.push(stored, now);
-            }
-            if chunk.at_end {
-                at_end = true;
-                break;
-            }
-        }
+        // Taken out for the time of reading, which needs `self` as well.
+        let mut courses = std::mem::take(&mut self.courses);
+        let filled = self.read_courses(&mut courses, now).await;
+        self.courses = courses;
+        filled?;
         let at = (!everything).then_some(now);
+        let bytes_max = self.config.in_flight_bytes_max;
         let mut on_the_way: usize = self.flight.bytes();
         on_the_way += self.unsent.iter().map(Batch::bytes).sum::<usize>();
-        while self.unsent.len() < self.depth && on_the_way < self.config.in_flight_bytes_max {
-            let Some(batch) = self.batcher.take(at) else {
+        while self.unsent.len() < self.depth && on_the_way < bytes_max + bytes_max / URGENT_PART {
+            let high_only = on_the_way >= bytes_max;
+            let Some(batch) = self.courses.take(at, high_only) else {
                 break;
             };
             on_the_way += batch.bytes();
-            self.unsent.push_back(batch);
+            let is_high = |batch: &Batch| batch.lane() == Lane::High;
+            let before = if is_high(&batch) {
+                self.unsent.iter().take_while(|b| is_high(b)).count()
+            } else {
+                self.unsent.len()
+            };
+            self.unsent.insert(before, batch);
         }
-        Ok(at_end)
+        Ok(self.courses.are_read())
+    }
+
+    async fn read_courses(&mut self, courses: &mut Courses, now: Instant) -> Result<(), Trouble> {
+        for course in courses.iter_mut() {
+            while self.wants(course) {
+                let chunk = self.read(course.lane, course.next, course.until).await?;
+                self.gap_found |= !chunk.gaps.is_empty();
+                course.push(chunk, now);
+                if course.at_end {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Is it worth reading on?
+    fn wants(&self, course: &mut Course) -> bool {
+        let is_over = match course.part {
+            Part::Live => course.next == self.spool.reader().live_from(course.lane),
+            Part::Backlog => course.at_end,
+        };
+        course.at_end |= is_over;
+        !is_over && course.batcher.waiting_bytes() < READ_BYTES && self.has_room(course.lane)
     }
 
     /// Sends one pipeline; `false` when there was nothing to send.
@@ -440,6 +382,9 @@ impl Uplink {
         for (batch, answer) in self.unsent.drain(..asked).zip(answers) {
             match answer {
                 Ok(_) => {
+                    let mut ranges = SettledRanges::new();
+                    ranges.insert(batch.first().get(), batch.last().get());
+                    self.spool.reader().accepted(batch.spool(), &ranges);
                     self.flight.sent(&batch, now);
                     self.metrics.uplink_sent(1, batch.records());
                 }
@@ -459,7 +404,7 @@ impl Uplink {
     }
 
     fn add_entry(&self, pipe: &mut redis::Pipeline, batch: &Batch) {
-        let low = self.spool.low(batch.spool());
+        let low = self.spool.reader().low(batch.spool());
         let entry = entry::of_batch(batch, &self.config.gateway, low, &self.coding());
         xadd(pipe, &self.config.stream, &entry);
     }
@@ -473,8 +418,8 @@ impl Uplink {
     }
 
     async fn sync_settled(&self) {
-        let spool = self.spool.clone();
-        let synced = tokio::task::spawn_blocking(move || spool.sync_settled()).await;
+        let reader = self.spool.reader().clone();
+        let synced = tokio::task::spawn_blocking(move || reader.write_cursor()).await;
         if let Ok(Err(error)) = synced {
             // Only costs sending again after a restart.
             tracing::warn!(error = chain(&error), "settled positions not written");

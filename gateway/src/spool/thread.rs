@@ -1,0 +1,166 @@
+//! The one thread that writes: gathers what waits, commits it, hands out the receipts.
+//!
+//! Invariants: a receipt leaves only after the commit that holds its frame returned it; upkeep only
+//! runs while no frame waits, and so does compaction unless frames wait for seconds on end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use spool::fs::RealFs;
+use spool::{Append, CompactPolicy, SpoolError, SpoolWriter};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::written::Tally;
+use super::{Durable, Tail, Waiting};
+use crate::chain::chain;
+
+/// Frames that one commit takes at most; the spool cuts a group at its own size in bytes.
+const GROUP_FRAMES_MAX: usize = 4096;
+
+/// How often the spool looks for something to compact or make ahead when there was nothing.
+const IDLE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The same after a segment was compacted: a busy box offline fills them faster than
+/// [`IDLE_INTERVAL`], and a tracker that waits meanwhile waits for one segment alone.
+const COMPACT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Lateness after which a segment is compacted although frames wait.
+const COMPACT_LATE_MAX: Duration = Duration::from_secs(5);
+
+type Receipts = Vec<oneshot::Sender<Result<Durable, SpoolError>>>;
+
+pub(super) struct Thread {
+    pub(super) writer: SpoolWriter<RealFs>,
+    pub(super) interval_min: Duration,
+    pub(super) tail: watch::Sender<Tail>,
+    pub(super) failed: Arc<AtomicBool>,
+    pub(super) tally: Tally,
+}
+
+impl Thread {
+    /// Runs until every handle is gone and the queue is empty.
+    pub(super) async fn run(mut self, queue: mpsc::Receiver<Waiting>) {
+        self.keep_all(queue).await;
+        self.tally.note(&self.writer.reader().usage());
+    }
+
+    async fn keep_all(&mut self, mut queue: mpsc::Receiver<Waiting>) {
+        let (mut appends, mut replies) = (Vec::new(), Receipts::new());
+        let mut not_before = Instant::now();
+        let mut compact_at = not_before + IDLE_INTERVAL;
+        loop {
+            let late_by = Instant::now().checked_duration_since(compact_at);
+            let is_due = late_by.is_some_and(|late| queue.is_empty() || late >= COMPACT_LATE_MAX);
+            // Whoever stops does not wait for the whole backlog.
+            if is_due && !queue.is_closed() {
+                let interval = if self.compact() {
+                    COMPACT_INTERVAL
+                } else {
+                    IDLE_INTERVAL
+                };
+                compact_at = Instant::now() + interval;
+            }
+            if self.tally.is_due() {
+                self.tally.note(&self.writer.reader().usage());
+            }
+            let first = match queue.try_recv() {
+                Ok(first) => first,
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => {
+                    if self.make_ahead() {
+                        continue;
+                    }
+                    match timeout_at(compact_at, queue.recv()).await {
+                        Ok(Some(first)) => first,
+                        Ok(None) => return,
+                        Err(_) => continue,
+                    }
+                }
+            };
+            let mut urgent = first.append.panic;
+            put(first, &mut appends, &mut replies);
+            // A panic record that arrives during the wait ends it.
+            while !urgent && Instant::now() < not_before && appends.len() < GROUP_FRAMES_MAX {
+                tokio::select! {
+                    next = queue.recv() => {
+                        let Some(next) = next else { break };
+                        urgent = next.append.panic;
+                        put(next, &mut appends, &mut replies);
+                    }
+                    () = sleep_until(not_before) => {}
+                }
+            }
+            while appends.len() < GROUP_FRAMES_MAX {
+                let Ok(next) = queue.try_recv() else { break };
+                put(next, &mut appends, &mut replies);
+            }
+            not_before = Instant::now() + self.interval_min;
+            self.commit(&mut appends, &mut replies);
+        }
+    }
+
+    fn commit(&mut self, appends: &mut Vec<Append>, replies: &mut Receipts) {
+        let results = self.writer.commit(appends);
+        let panic = appends.iter().any(|append| append.panic);
+        appends.clear();
+        let kept = results.iter().any(Result::is_ok);
+        if self.writer.has_failed() && !self.failed.swap(true, Ordering::Relaxed) {
+            let error = results.iter().find_map(|result| result.as_ref().err());
+            tracing::error!(
+                error = error.map(|error| chain(error)),
+                "spool stopped acknowledging; restart once the disk is well"
+            );
+        }
+        // The uplink may look before the trackers hear: what it finds is durable.
+        if kept {
+            self.tail.send_modify(|tail| {
+                tail.commits += 1;
+                tail.panics += u64::from(panic);
+            });
+        }
+        for (reply, result) in replies.drain(..).zip(results) {
+            // A connection that is gone does not need its receipt; the record is kept anyway.
+            let _ = reply.send(result);
+        }
+    }
+
+    /// Prepares the next segment while nobody waits for it; `true` when there may be more to do.
+    fn make_ahead(&mut self) -> bool {
+        match self.writer.upkeep() {
+            Ok(did) => did,
+            Err(error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "spool upkeep failed; tried again later"
+                );
+                false
+            }
+        }
+    }
+
+    /// Compacts one segment of what waits for a link; `true` when there may be more.
+    fn compact(&mut self) -> bool {
+        match self.writer.compact(CompactPolicy::default()) {
+            Ok(Some(compacted)) => {
+                tracing::debug!(?compacted, "backlog compacted");
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "backlog not compacted; it stays as it is"
+                );
+                false
+            }
+        }
+    }
+}
+
+fn put(waiting: Waiting, appends: &mut Vec<Append>, replies: &mut Receipts) {
+    appends.push(waiting.append);
+    replies.push(waiting.reply);
+}

@@ -1,0 +1,169 @@
+//! What comes back: the floor, and what is told or sent again because of it.
+//!
+//! Invariant: only the floor settles; that nobody answers settles nothing.
+
+use std::time::{Duration, Instant};
+
+use contract::{Lane, SettledRanges, keys};
+use redis::aio::MultiplexedConnection;
+use redis::streams::StreamInfoGroupsReply;
+use redis::{AsyncCommands as _, RedisResult};
+
+use super::{PIPELINE_DEPTH, Trouble, Uplink, xadd};
+use crate::spool::Stored;
+use crate::uplink::batch::Batcher;
+use crate::uplink::entry;
+use crate::uplink::flight::Sent;
+
+impl Uplink {
+    /// Takes in what the database holds, and sends again what it should hold by now.
+    pub(super) async fn read_floor(
+        &mut self,
+        redis: &mut MultiplexedConnection,
+    ) -> Result<(), Trouble> {
+        let now = Instant::now();
+        // Asked before the floor: what the group finished in between then shows on the floor.
+        let overdue = self.flight.has_overdue(now);
+        let idle = overdue && self.group_is_idle(redis).await?;
+        // Only the openings that are here: the hash keeps those of every start there ever was.
+        for spool in self.spool.reader().spools() {
+            let field = spool.to_string();
+            let ranges: Option<String> = redis
+                .hget(keys::floor(&self.config.gateway), &field)
+                .await?;
+            let Some(ranges) = ranges else { continue };
+            let Ok(ranges) = SettledRanges::parse(&ranges) else {
+                tracing::warn!(%spool, %ranges, "unreadable floor ignored");
+                continue;
+            };
+            self.spool.reader().settle(spool, &ranges);
+            self.flight.settle(spool, &ranges, now);
+            self.floors.insert(spool, ranges);
+        }
+        self.sync_settled().await;
+        if overdue {
+            let floors = &self.floors;
+            let high_edge = |spool| floors.get(&spool).map_or(0, SettledRanges::high_edge);
+            let again = self.flight.overdue(now, idle, PIPELINE_DEPTH, high_edge);
+            self.send_again(&again, redis).await?;
+        }
+        self.metrics.uplink_in_flight(self.flight.bytes());
+        Ok(())
+    }
+
+    /// Has the processor's group read and acknowledged everything there is?
+    async fn group_is_idle(&self, redis: &mut MultiplexedConnection) -> Result<bool, Trouble> {
+        let groups: RedisResult<StreamInfoGroupsReply> =
+            redis.xinfo_groups(&self.config.stream).await;
+        let groups = match groups {
+            Ok(groups) => groups.groups,
+            // No stream: Redis lost it, so there is nothing left to read.
+            Err(error) if error.detail().is_some_and(|d| d.contains("no such key")) => {
+                return Ok(true);
+            }
+            // Not allowed to ask: then only a hole can tell.
+            Err(error) if error.code() == Some("NOPERM") => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let group = groups
+            .iter()
+            .find(|group| group.name == keys::GROUP_PROCESSOR);
+        let Some(group) = group else {
+            return Ok(true);
+        };
+        if group.pending > 0 {
+            return Ok(false);
+        }
+        match group.lag {
+            Some(lag) => Ok(lag == 0),
+            // Unknown after a deletion: compare the ends instead.
+            None => {
+                let stream: redis::streams::StreamInfoStreamReply =
+                    redis.xinfo_stream(&self.config.stream).await?;
+                Ok(stream.last_generated_id == group.last_delivered_id)
+            }
+        }
+    }
+
+    /// Sends again what `lost` names, in one pass over the spool and one pipeline.
+    async fn send_again(
+        &mut self,
+        lost: &[Sent],
+        redis: &mut MultiplexedConnection,
+    ) -> Result<(), Trouble> {
+        if lost.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(
+            batches = lost.len(),
+            "sent but not stored in time: sending again"
+        );
+        let mut pipe = redis::pipe();
+        for lane in Lane::ALL {
+            let of_lane: Vec<&Sent> = lost.iter().filter(|sent| sent.lane == lane).collect();
+            self.add_again(lane, &of_lane, &mut pipe).await?;
+        }
+        let () = pipe.query_async(redis).await?;
+        Ok(())
+    }
+
+    /// Adds what `lost` names of one lane, in one pass over its log.
+    async fn add_again(
+        &mut self,
+        lane: Lane,
+        lost: &[&Sent],
+        pipe: &mut redis::Pipeline,
+    ) -> Result<(), Trouble> {
+        let Some(from) = lost.iter().map(|sent| sent.at).min() else {
+            return Ok(());
+        };
+        let until = lost.iter().map(|sent| sent.at).max().unwrap_or(from);
+        let is_lost = |stored: &Stored| {
+            let of = |sent: &&&Sent| sent.spool == stored.spool;
+            let mut candidates = lost.iter().filter(of);
+            candidates.any(|sent| (sent.first..=sent.last).contains(&stored.seq))
+        };
+        let now = Instant::now();
+        let mut batcher = Batcher::new(Duration::ZERO);
+        let mut at = from;
+        loop {
+            let chunk = self.read(lane, at, None).await?;
+            // A batch begins at `until` or before, and is far shorter than a read.
+            let past = chunk.stored.last().is_some_and(|s| s.at > until) && at > until;
+            chunk
+                .stored
+                .into_iter()
+                .filter(is_lost)
+                .for_each(|stored| batcher.push(stored, now));
+            if chunk.at_end || past || chunk.next == at {
+                break;
+            }
+            at = chunk.next;
+        }
+        while let Some(batch) = batcher.take(None) {
+            self.metrics.uplink_resent(batch.stored().len());
+            self.add_entry(pipe, &batch);
+        }
+        Ok(())
+    }
+
+    /// Tells the cloud which positions are lost, each gap in an entry of its own, until the floor
+    /// covers them.
+    pub(super) async fn send_gaps(
+        &mut self,
+        redis: &mut MultiplexedConnection,
+    ) -> Result<(), Trouble> {
+        let gaps = self.spool.reader().gaps();
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        let mut pipe = redis::pipe();
+        for (spool, gap) in &gaps {
+            let low = self.spool.reader().low(*spool);
+            let entry = entry::of_gap(*spool, gap, &self.config.gateway, low, &self.coding());
+            xadd(&mut pipe, &self.config.stream, &entry);
+        }
+        let () = pipe.query_async(redis).await?;
+        Ok(())
+    }
+}
