@@ -6,12 +6,12 @@
 //! Pure. Invariants: nothing that was acknowledged to a tracker is left out: every envelope becomes
 //! records, messages or a dead letter; an item of a newer version, kind or coding is left alone.
 
-use codec::{AvlData, BodyError, CodecId, MessageData};
+use codec::{AvlData, BodyError, Codec7Data, CodecId, MessageData};
 use contract::{Coding, Entry, EntryError, Envelope, Kind, Payload, PayloadError};
 use thiserror::Error;
 
 use crate::batch::{DeadLetter, Decoded, Frame, Message, Place, StreamId, Unit};
-use crate::normalise;
+use crate::normalise::{self, codec7};
 
 /// Leave the item pending and raise an alarm: a newer reader will understand it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -160,18 +160,32 @@ fn read_body(frame: &Frame, arrived_ms: u64) -> Result<Body, Box<DeadLetter>> {
             .map(|data| Body::Messages(messages(&data)))
             .map_err(|error| dead("frame", &error));
     }
+    if codec == Some(CodecId::Codec7) {
+        let data = Codec7Data::parse(&frame.data).map_err(|error| dead("frame", &error))?;
+        let records = numbered(data.records().map(|avl| (avl.raw.len(), avl)));
+        let received_at_ms = frame.received_at_ms.max(arrived_ms);
+        let typed = |(index, offset, avl)| codec7::record(&avl, index, offset, received_at_ms);
+        return Ok(Body::Records(records.map(typed).collect()));
+    }
     let known = codec.is_some_and(CodecId::is_avl);
     // An unknown codec comes back as such from the AVL reader: one road for the reason.
     let data = AvlData::parse(&frame.data)
         .map_err(|error| dead(if known { "frame" } else { "codec" }, &error))?;
+    let records = numbered(data.records().map(|avl| (avl.raw.len(), avl)));
+    let received_at_ms = frame.received_at_ms.max(arrived_ms);
+    let typed = |(index, offset, avl)| normalise::record(&avl, index, offset, received_at_ms);
+    Ok(Body::Records(records.map(typed).collect()))
+}
+
+/// Each record with its number and the place of its first byte in the data field.
+fn numbered<T>(records: impl Iterator<Item = (usize, T)>) -> impl Iterator<Item = (u32, usize, T)> {
     // Codec id and first count stand before the first record.
     let mut offset = 2;
-    let records = data.records().zip(0u32..).map(|(avl, index)| {
-        let record = normalise::record(&avl, index, offset, frame.received_at_ms.max(arrived_ms));
-        offset += avl.raw.len();
-        record
-    });
-    Ok(Body::Records(records.collect()))
+    records.zip(0u32..).map(move |((bytes, record), index)| {
+        let at = offset;
+        offset += bytes;
+        (index, at, record)
+    })
 }
 
 fn messages(data: &MessageData<'_>) -> Vec<Message> {

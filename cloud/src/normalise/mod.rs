@@ -6,6 +6,7 @@
 //!
 //! Pure. Invariant: every IO value of a record can be recovered from its [`Record`].
 
+pub mod codec7;
 pub mod io;
 pub mod quality;
 
