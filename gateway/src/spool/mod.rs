@@ -202,7 +202,7 @@ impl Spool {
     }
 
     /// Days until it is full without a link, at the rate of the last two days; `None` while that
-    /// is not known. See [`written::Written::days_left`].
+    /// is not known.
     #[must_use]
     pub fn days_left(&self, usage: &Usage) -> Option<f64> {
         let free_bytes = usage.bytes_max.saturating_sub(usage.used_bytes);
