@@ -44,11 +44,13 @@ pub enum Mutant {
     TrustPartOfGroup,
     /// Segments are compacted in any order and after failures too.
     CompactAnything,
+    /// What a segment that cannot be read may be a copy of is free.
+    TrustUnreadableTail,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::AckBeforeSync,
         Self::RecycleBeforeCursor,
         Self::NoCrc,
@@ -67,6 +69,7 @@ impl Mutant {
         Self::FreeSourceOnce,
         Self::TrustPartOfGroup,
         Self::CompactAnything,
+        Self::TrustUnreadableTail,
     ];
 }
 

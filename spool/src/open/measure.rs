@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use contract::id::NUMBER_MAX;
 use contract::{SettledRanges, SpoolId, SpoolSeq};
 
 use super::scan::{Found, Free, Headed, Tail, patiently};
@@ -185,6 +186,11 @@ fn measure_tail<F: Fs>(fs: &F, geometry: &Geometry, h: &Headed, found: &mut Foun
             tracing::error!(file = pool::name(h.slot), %source, "segment cannot be read; it is left alone until the next start");
             found.is_partial = true;
             found.strangers.push(pool::name(h.slot));
+            found.blind.push(Part {
+                spool: h.header.key,
+                first: h.header.first,
+                last: SpoolSeq::new(NUMBER_MAX).unwrap_or(h.header.first),
+            });
             return true;
         }
     };
@@ -202,12 +208,18 @@ fn measure_tail<F: Fs>(fs: &F, geometry: &Geometry, h: &Headed, found: &mut Foun
     true
 }
 
+/// What a segment that was held back holds.
+pub(super) enum Held {
+    /// Something, with its last commit.
+    Something(Segment, Tail),
+    /// No commit.
+    Nothing,
+    /// It cannot be read now; what it holds may be all there is.
+    Unreadable,
+}
+
 /// Looks once more at a segment that was held back, because the later one is gone.
-pub(super) fn measure_held<F: Fs>(
-    fs: &F,
-    geometry: &Geometry,
-    held: &Free,
-) -> Option<(Segment, Tail)> {
+pub(super) fn measure_held<F: Fs>(fs: &F, geometry: &Geometry, held: &Free) -> Held {
     let mut found = Found::default();
     let headed = Headed {
         slot: held.slot,
@@ -215,7 +227,11 @@ pub(super) fn measure_held<F: Fs>(
         file_bytes: held.file_bytes,
     };
     measure_tail(fs, geometry, &headed, &mut found);
-    found.segments.pop().zip(found.tails.pop())
+    match found.segments.pop().zip(found.tails.pop()) {
+        Some((segment, tail)) => Held::Something(segment, tail),
+        None if found.is_partial => Held::Unreadable,
+        None => Held::Nothing,
+    }
 }
 
 /// Of a compacted segment counts what a whole group of blocks holds; what stands behind the last

@@ -96,6 +96,9 @@ impl<F: Fs> SpoolWriter<F> {
                 .iter()
                 .filter(|t| repeat::is_unproven(t, &cursor));
             unproven.for_each(|tail| index.hold(tail.part));
+            if !active(Mutant::TrustUnreadableTail) {
+                found.blind.iter().for_each(|part| index.hold(*part));
+            }
             let is_free = |held: &mut scan::Free| {
                 !index.is_held(held.header.key) || active(Mutant::TrustCopyOfFailedSync)
             };

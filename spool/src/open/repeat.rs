@@ -12,7 +12,7 @@ use std::io;
 
 use contract::{SpoolId, SpoolSeq};
 
-use super::measure;
+use super::measure::{self, Held};
 use super::scan::{Free, Tail, patiently};
 use crate::SpoolError;
 use crate::cursor::CursorState;
@@ -86,7 +86,15 @@ impl<F: Fs> SpoolWriter<F> {
     ) -> Result<bool, SpoolError> {
         let identity = identity(self.shared.geometry(), segment);
         let read = patiently(|| read_commit(&self.shared.fs, &identity, tail, segment));
-        let read = read.map_err(|source| SpoolError::open(&pool::name(segment.slot), source))?;
+        let read = match read {
+            Ok(read) => read,
+            Err(source) => {
+                // It could be read a moment ago. Until it can be again nothing else is given up.
+                tracing::error!(file = pool::name(segment.slot), %source, "last commit of an earlier opening cannot be read and is not repeated");
+                self.shared.index().haunt();
+                return Ok(false);
+            }
+        };
         let Some(commit) = read else {
             // It was in memory alone and is gone already.
             self.shorten(tail, segment);
@@ -144,8 +152,10 @@ impl<F: Fs> SpoolWriter<F> {
             return self.reach_back(key, fallen_back);
         };
         let measured = measure::measure_held(&self.shared.fs, self.shared.geometry(), last);
-        let Some((segment, tail)) = measured else {
-            return self.fall_back(key, rest, fallen_back);
+        let (segment, tail) = match measured {
+            Held::Something(segment, tail) => (segment, tail),
+            Held::Nothing => return self.fall_back(key, rest, fallen_back),
+            Held::Unreadable => return Ok(false),
         };
         self.shared.index().add_recovered(segment.clone());
         fallen_back.push(last.slot);
@@ -181,7 +191,8 @@ impl<F: Fs> SpoolWriter<F> {
             },
         );
         match (measured, last.parts.last_mut()) {
-            (Some((_, tail)), Some(part)) if tail.part.last > part.last => {
+            (Held::Unreadable, _) => Ok(false),
+            (Held::Something(_, tail), Some(part)) if tail.part.last > part.last => {
                 part.last = tail.part.last;
                 last.durable_bytes = last.file_bytes;
                 self.shared.index().add(last.clone());

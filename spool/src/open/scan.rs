@@ -36,6 +36,9 @@ pub(crate) struct Found {
     pub(crate) unproven: Vec<u64>,
     /// The last commit of each key: the only one whose sync its writer may not have seen.
     pub(crate) tails: Vec<Tail>,
+    /// Of each key whose last segment cannot be read now, what may stand in it. Nothing that the key
+    /// wrote may be given up on its account: an earlier segment may hold the one durable copy.
+    pub(crate) blind: Vec<Part>,
     /// Segments whose bytes are not what they should be.
     pub(crate) damaged: Vec<(u64, u64, SpoolId)>,
     pub(crate) strangers: Vec<String>,
