@@ -70,6 +70,21 @@ impl Window {
 pub(crate) fn walk<File: FsFile>(
     file: &File,
     identity: &Identity,
+    range: (u64, u64),
+    window_bytes: usize,
+    mut visit: impl FnMut(u64, &Commit<'_>) -> Step,
+) -> io::Result<Walked> {
+    let visit = |at: u64, commit: &Commit<'_>| match commit.is_end_mark() {
+        true => Step::On,
+        false => visit(at, commit),
+    };
+    walk_with_marks(file, identity, range, window_bytes, visit)
+}
+
+/// The same with the marks that end a group.
+pub(crate) fn walk_with_marks<File: FsFile>(
+    file: &File,
+    identity: &Identity,
     (from, to): (u64, u64),
     window_bytes: usize,
     mut visit: impl FnMut(u64, &Commit<'_>) -> Step,

@@ -201,7 +201,14 @@ impl<'a, File: FsFile> Group<'a, File> {
         let flags = flags | FLAG_ZSTD | if self.is_panic { FLAG_PANIC } else { 0 };
         let place = (self.key, self.id, block.first);
         commit::seal(&mut self.sealed, place, count, flags);
+        let is_last = flags & FLAG_LAST_OF_SOURCE != 0;
         let end = self.at + self.sealed.len() as u64;
+        let mark_at = align_up(end, SECTOR_BYTES);
+        let end = if is_last {
+            mark_at + COMMIT_HEADER_BYTES as u64
+        } else {
+            end
+        };
         if end > self.segment_bytes {
             return Err(Stop::NoRoom);
         }
@@ -209,6 +216,10 @@ impl<'a, File: FsFile> Group<'a, File> {
             return Err(Stop::NotWorth);
         }
         self.file.write_all_at(&self.sealed, self.at)?;
+        if is_last {
+            let mark = commit::end_mark(self.key, self.id, block.last);
+            self.file.write_all_at(&mark, mark_at)?;
+        }
         self.at = align_up(end, SECTOR_BYTES).min(self.segment_bytes);
         self.raw.clear();
         match self.parts.last_mut() {

@@ -21,6 +21,9 @@ pub(crate) const FLAG_PANIC: u32 = 1;
 pub(crate) const FLAG_ZSTD: u32 = 2;
 /// The last block that one compacted segment gave: the source is whole up to here.
 pub(crate) const FLAG_LAST_OF_SOURCE: u32 = 4;
+/// Holds nothing: stands behind the last block of a group and says the same as its flag, so that
+/// damage to that block costs the block and not the group.
+pub(crate) const FLAG_END_MARK: u32 = 8;
 
 /// Bytes before the zstd frame in a compressed body.
 pub(crate) const ORIGIN_BYTES: usize = 12;
@@ -115,6 +118,11 @@ impl Identity {
 }
 
 impl<'a> Commit<'a> {
+    /// Does it only say that a group ends here?
+    pub(crate) fn is_end_mark(&self) -> bool {
+        self.flags & FLAG_END_MARK != 0
+    }
+
     /// Bytes on disk.
     pub(crate) fn len_bytes(&self) -> usize {
         COMMIT_HEADER_BYTES + self.body.len()
@@ -162,6 +170,13 @@ pub(crate) fn encode<'a>(
     }
     seal(&mut out[start..], (key, segment, first), count, flags);
     out.len() - start
+}
+
+/// The mark behind a group whose last position is `last`.
+pub(crate) fn end_mark(key: SpoolId, segment: u64, last: SpoolSeq) -> [u8; COMMIT_HEADER_BYTES] {
+    let mut mark = [0; COMMIT_HEADER_BYTES];
+    seal(&mut mark, (key, segment, last), 1, FLAG_END_MARK);
+    mark
 }
 
 /// Writes the header in front of a body that stands at [`COMMIT_HEADER_BYTES`] already.

@@ -67,7 +67,7 @@ pub(super) fn search<File: FsFile>(
             {
                 let mut bytes = vec![0; len];
                 file.read_exact_at(&mut bytes, offset)?;
-                if let Some(commit) = identity.read(&bytes) {
+                if let Some(commit) = identity.read(&bytes).filter(|c| !c.is_end_mark()) {
                     note(&mut search.header, segment, key, &commit, geometry);
                 }
             }
