@@ -37,7 +37,7 @@ pub(crate) const FILE: &str = "cursor";
 pub(crate) const SLOTS: u64 = 4;
 
 /// A slot at most; only what is used of it is written.
-pub(crate) const SLOT_BYTES: usize = 64 * 1024;
+pub(crate) const SLOT_BYTES: usize = 256 * 1024;
 
 /// The whole file.
 const FILE_BYTES: u64 = SLOTS * SLOT_BYTES as u64;
@@ -54,6 +54,17 @@ pub(crate) struct CursorEntry {
     pub(crate) settled: SettledRanges,
     /// Losses not settled yet.
     pub(crate) gaps: Vec<Gap>,
+}
+
+impl CursorEntry {
+    /// `settled` and `gaps` together: nothing of it will be sent.
+    pub(crate) fn closed(&self) -> SettledRanges {
+        let mut closed = self.settled.clone();
+        for gap in &self.gaps {
+            closed.insert(gap.first.get(), gap.last.get());
+        }
+        closed
+    }
 }
 
 /// Everything a slot holds.

@@ -92,7 +92,8 @@ impl Pool {
     }
 
     pub(crate) fn take_doomed(&mut self) -> Option<u64> {
-        self.doomed.pop()
+        // The oldest: one that cannot be removed must not stand before the others for ever.
+        (!self.doomed.is_empty()).then(|| self.doomed.remove(0))
     }
 
     /// May the pool grow by a file?

@@ -19,8 +19,11 @@ impl<F: Fs> SpoolWriter<F> {
         if self.failed.is_some() {
             return Ok(false);
         }
-        if let Some(slot) = self.pool.take_doomed() {
-            return self.discard(slot).map(|()| true);
+        // One that cannot be removed just now holds up nothing else.
+        let doomed = self.pool.take_doomed();
+        let removed = doomed.map(|slot| self.discard(slot));
+        if let Some(Ok(())) = removed {
+            return Ok(true);
         }
         if self.shared.index().cursor_overflowed() && self.shrink_cursor()? {
             return Ok(true);
@@ -29,7 +32,7 @@ impl<F: Fs> SpoolWriter<F> {
             return self.shrink_pool();
         }
         if self.pool.has_free() || !self.pool.may_make() {
-            return Ok(false);
+            return removed.map_or(Ok(false), |removed| removed.map(|()| false));
         }
         let slot = self.make()?;
         self.pool.give_back(slot);
@@ -48,8 +51,11 @@ impl<F: Fs> SpoolWriter<F> {
                 Err(error) => refused = Some(error),
             }
         }
-        if let Some(slot) = self.recycle()? {
-            return Ok(slot);
+        match self.recycle() {
+            Ok(Some(slot)) => return Ok(slot),
+            Ok(None) => {}
+            // A file that nobody needs may still make room.
+            Err(error) => refused = Some(error),
         }
         self.give_up_held();
         // A file that must not be written again may make room for one that may.
@@ -188,7 +194,7 @@ impl<F: Fs> SpoolWriter<F> {
 
     /// Removes the segments of the spools that are wholly closed, so that the cursor may forget
     /// them; false when there are none.
-    fn shrink_cursor(&mut self) -> Result<bool, SpoolError> {
+    pub(crate) fn shrink_cursor(&mut self) -> Result<bool, SpoolError> {
         self.shared.index().note_cursor_overflow(false);
         let mut removed = false;
         loop {

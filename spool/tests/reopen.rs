@@ -6,8 +6,9 @@ mod kit;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 
-use contract::Lane;
-use kit::{keep, number, numbers, open, options, read_all, settle, try_open};
+use contract::{Lane, SettledRanges};
+use kit::{frame, keep, number, numbers, open, options, read_all, settle, try_open};
+use spool::fs::sim::SimFs;
 use spool::fs::{OpenError, RealFs};
 use spool::{FullPolicy, Geometry, SpoolError, SpoolWriter};
 
@@ -329,4 +330,36 @@ fn a_gigabyte_of_segments_is_not_read_to_open() {
         "{:?}",
         started.elapsed()
     );
+}
+
+/// Hundreds of openings without a link, each settled in every other position: more than a slot takes.
+#[test]
+fn a_cursor_that_no_slot_holds_refuses_no_start() {
+    let fs = SimFs::new(5);
+    fs.write_back_never();
+    let options = options(4000, FullPolicy::Refuse);
+    let (mut waiting, mut overflowed) = (0, 0);
+    for life in 0.. {
+        let ids = [life * 3 + 1, life * 3 + 2, life * 3 + 3];
+        let (mut writer, report) = SpoolWriter::open(fs.clone(), options.clone(), ids).unwrap();
+        assert_eq!(report.gaps, []);
+        assert_eq!(report.backlog, waiting, "life {life}");
+        if overflowed == 3 {
+            break;
+        }
+        let group: Vec<_> = (1..=128).map(|n| frame(n, Lane::Normal, 8)).collect();
+        assert!(writer.commit(&group).iter().all(Result::is_ok));
+        let reader = writer.reader();
+        let mut ranges = SettledRanges::new();
+        (1..=64).for_each(|n| ranges.insert(2 * n, 2 * n));
+        reader.settle(report.spools[1], &ranges);
+        match reader.write_cursor() {
+            Ok(_) => waiting += 64,
+            // What is settled comes again then, as after every cursor that is lost.
+            Err(SpoolError::Cursor { .. }) => {
+                (waiting, overflowed) = (waiting + 128, overflowed + 1)
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
 }
