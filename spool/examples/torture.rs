@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use spool::sim::{Outcome, Scope, Trouble, Violation, every_workload, run};
 
-const KINDS: [Trouble; 7] = [
+const KINDS: [Trouble; 9] = [
     Trouble::Crashes,
     Trouble::Crashes,
     Trouble::Crashes,
@@ -20,6 +20,14 @@ const KINDS: [Trouble; 7] = [
         other_per_mille: 10,
     },
     Trouble::SmallDisk,
+    Trouble::Offline {
+        sync_per_mille: 20,
+        other_per_mille: 50,
+    },
+    Trouble::Offline {
+        sync_per_mille: 100,
+        other_per_mille: 100,
+    },
 ];
 
 thread_local! {

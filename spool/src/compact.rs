@@ -79,8 +79,10 @@ struct Target<File> {
 #[derive(Clone, Copy)]
 struct Begun {
     id: u64,
+    /// Its key in the index, that of its first source, and that one's place.
     order: u64,
-    /// The place of the last source in the order of the lane.
+    place: u64,
+    /// Where the last source stood in the order of the lane.
     last_order: u64,
     end: u64,
 }
@@ -189,6 +191,7 @@ impl<F: Fs> SpoolWriter<F> {
             // Never the id of an earlier attempt: its blocks may still stand there.
             id: self.next_id,
             order: source.order,
+            place: source.place,
             last_order: source.order,
             end: HEADER_BYTES as u64,
         });
@@ -206,7 +209,7 @@ impl<F: Fs> SpoolWriter<F> {
             lane: source.lane,
             key,
             id: begun.id,
-            order: begun.order,
+            order: begun.place,
             first: wanted.first().map_or(SpoolSeq::FIRST, |part| part.first),
         };
         let headed = match target.begun {
@@ -331,6 +334,7 @@ impl<F: Fs> SpoolWriter<F> {
                 index.add(Segment {
                     id: begun.id,
                     order: begun.order,
+                    place: begun.place,
                     kind: Kind::Compacted,
                     lane: source.lane,
                     key: self.lanes[lane_at].spool,

@@ -24,6 +24,14 @@ use crate::{LaneUsage, Usage};
 /// Spools with nothing here that the cursor remembers at most, see [`Index::haunted`].
 const GHOSTS_MAX: usize = 64;
 
+/// Segments of one place in the order of a lane are told apart by so many low bits.
+const TIE_BITS: u32 = 8;
+
+/// Where readers find the first segment of a place.
+pub(crate) fn order_of(place: u64) -> u64 {
+    place.min(u64::MAX >> TIE_BITS) << TIE_BITS
+}
+
 /// Positions of one spool that follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
@@ -47,7 +55,11 @@ pub(crate) enum State {
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub(crate) id: u64,
+    /// Where readers find it, see [`order_of`].
     pub(crate) order: u64,
+    /// What its header says of its order, which a repeated commit shares with the segment it stood
+    /// in.
+    pub(crate) place: u64,
     pub(crate) kind: Kind,
     pub(crate) lane: Lane,
     /// The opening and lane that wrote it.
@@ -130,10 +142,7 @@ impl Index {
         };
         index.set_durable(&cursor);
         for (spool, entry) in cursor.entries {
-            let mut closed = entry.settled.clone();
-            for gap in &entry.gaps {
-                closed.insert(gap.first.get(), gap.last.get());
-            }
+            let closed = entry.closed();
             index.entries.insert(
                 spool,
                 Entry {
@@ -170,19 +179,16 @@ impl Index {
         self.recount();
     }
 
-    /// Adds a segment of an earlier opening; when two claim the same place, the compacted one goes
-    /// to the place of its own id.
-    pub(crate) fn add_recovered(&mut self, mut segment: Segment) {
-        let at = (segment.lane, segment.order);
-        if segment.order == segment.id
-            && let Some(mut other) = self.segments.remove(&at)
-        {
-            other.order = other.id;
-            self.add(other);
-        } else if self.segments.contains_key(&at) {
-            segment.order = segment.id;
+    /// Adds a segment of an earlier opening and answers its order; when several claim the same place,
+    /// the one that was added first comes first.
+    pub(crate) fn add_recovered(&mut self, mut segment: Segment) -> u64 {
+        segment.order = order_of(segment.place);
+        while self.segments.contains_key(&(segment.lane, segment.order)) {
+            segment.order += 1;
         }
+        let order = segment.order;
         self.add(segment);
+        order
     }
 
     /// Notes a synced commit at the end of an active segment.

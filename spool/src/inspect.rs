@@ -16,7 +16,7 @@ use crate::format::envelope::Envelopes;
 use crate::format::{Commit, FLAG_ZSTD, HEADER_BYTES, Kind, commit};
 use crate::fs::{Fs, FsFile};
 use crate::index::{Index, Segment, holes};
-use crate::open::{find_losses, owner, scan};
+use crate::open::{find_losses, owner, scan, settle_forgotten};
 use crate::walk::{Step, WINDOW_BYTES_MAX, Walked, walk};
 use crate::{Geometry, Position, SpoolError, Stored, pool, quarantine, shared};
 
@@ -150,16 +150,16 @@ impl<F: Fs> View<F> {
         let geometry = geometry(&fs)?;
         let (state, cursor_generation) =
             cursor::read(&fs).map_err(|source| SpoolError::open(cursor::FILE, source))?;
-        let known = state.entries.keys().copied().collect();
-        let found = scan::scan(&fs, &geometry, &known)?;
+        let found = scan::scan(&fs, &geometry, &state)?;
         let recovered = || {
             let mut index = Index::of_others(state.clone());
             for segment in &found.segments {
-                index.add_recovered(segment.clone());
+                let _ = index.add_recovered(segment.clone());
             }
             index
         };
         let (index, mut judged) = (recovered(), recovered());
+        settle_forgotten(&mut judged, &found, &state);
         if !found.is_partial {
             find_losses(&mut judged, &found, &state);
         }
@@ -403,7 +403,7 @@ impl<F: Fs> View<F> {
             lane: segment.lane,
             key: segment.key,
             id: segment.id,
-            order: segment.order,
+            order: segment.place,
             positions: segment
                 .parts
                 .iter()

@@ -46,11 +46,16 @@ pub enum Mutant {
     CompactAnything,
     /// What a segment that cannot be read may be a copy of is free.
     TrustUnreadableTail,
+    /// A repeated commit takes its place behind everything its key wrote.
+    RepeatAsNewest,
+    /// A spool that the cursor has forgotten is new when it is found again while something cannot
+    /// be read.
+    ForgetForgotten,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::AckBeforeSync,
         Self::RecycleBeforeCursor,
         Self::NoCrc,
@@ -70,6 +75,8 @@ impl Mutant {
         Self::TrustPartOfGroup,
         Self::CompactAnything,
         Self::TrustUnreadableTail,
+        Self::RepeatAsNewest,
+        Self::ForgetForgotten,
     ];
 }
 

@@ -16,7 +16,7 @@ use contract::{Lane, SpoolId, SpoolSeq};
 use crate::compact::Compaction;
 use crate::format::{HEADER_BYTES, Kind, SECTOR_BYTES, SegmentHeader, align_up, commit, envelope};
 use crate::fs::{Fs, FsFile};
-use crate::index::{Part, Segment, State};
+use crate::index::{Part, Segment, State, order_of};
 use crate::mutant::{Mutant, active};
 use crate::pool::{self, Pool};
 use crate::shared::Shared;
@@ -46,6 +46,8 @@ pub(crate) struct LaneLog<File> {
 /// The segment a lane is writing.
 pub(crate) struct Active<File> {
     header: SegmentHeader,
+    /// Its key in the index.
+    order: u64,
     slot: u64,
     file: File,
     /// Behind the last synced commit; 0 while not even the header is written.
@@ -255,7 +257,7 @@ impl<F: Fs> SpoolWriter<F> {
             last,
         };
         let mut index = self.shared.index();
-        index.committed((log.lane, segment.header.order), part, segment.end);
+        index.committed((log.lane, segment.order), part, segment.end);
         index.counters.records_durable += records;
         index.counters.payload_bytes += payload;
         index.counters.commits += 1;
@@ -268,7 +270,7 @@ impl<F: Fs> SpoolWriter<F> {
         let Some(segment) = log.active.take() else {
             return;
         };
-        let (lane, order) = (log.lane, segment.header.order);
+        let (lane, order) = (log.lane, segment.order);
         let mut index = self.shared.index();
         index.counters.segments_poisoned += 1;
         if segment.end == 0 {
@@ -306,11 +308,12 @@ impl<F: Fs> SpoolWriter<F> {
         };
         let mut index = self.shared.index();
         if let Some(full) = log.active.take() {
-            index.set_state(log.lane, full.header.order, State::Sealed);
+            index.set_state(log.lane, full.order, State::Sealed);
         }
         index.add(Segment {
             id,
-            order: id,
+            order: order_of(id),
+            place: id,
             kind: Kind::Log,
             lane: log.lane,
             key: log.spool,
@@ -324,6 +327,7 @@ impl<F: Fs> SpoolWriter<F> {
         });
         log.active = Some(Active {
             header,
+            order: order_of(id),
             slot,
             file,
             end: 0,

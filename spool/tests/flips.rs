@@ -296,11 +296,8 @@ fn flip_part(part: usize) {
         let missing = whole.found.keys().filter(|p| !seen.found.contains_key(*p));
         let missing: BTreeSet<Place> = missing.copied().collect();
         let is_one = |commit: &BTreeSet<Place>| missing.is_subset(commit);
-        // The block that ends a compacted group says that the group is whole. Without it the group
-        // looks like one that a power cut ended, whose source is still there; so it goes with it.
-        let is_group = name == COMPACTED && missing.iter().all(|(_, seq)| *seq <= GROUP_LAST);
         assert!(
-            missing.is_empty() || is_group || whole.commits.values().any(is_one),
+            missing.is_empty() || whole.commits.values().any(is_one),
             "{}: {missing:?} are missing",
             place()
         );
@@ -313,10 +310,6 @@ fn flip_part(part: usize) {
 }
 
 const PARTS: usize = 2;
-
-/// The file that the first normal segment was compacted into, and the last position of that.
-const COMPACTED: &str = "seg-000004";
-const GROUP_LAST: u64 = 6;
 
 #[test]
 fn every_single_flipped_bit_costs_one_commit_at_most() {

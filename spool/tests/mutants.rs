@@ -1,8 +1,12 @@
 //! The spool broken on purpose, one way at a time: a proof that never fails proves nothing.
 #![allow(clippy::unwrap_used)]
 
+mod kit;
+
+use std::panic::catch_unwind;
 use std::sync::Mutex;
 
+use kit::aftermath::{self, Scene};
 use spool::mutant::{self, Mutant};
 use spool::sim::{Trouble, run};
 
@@ -20,28 +24,49 @@ const KINDS: [Trouble; 5] = [
     Trouble::SmallDisk,
 ];
 
-/// Where to begin: those that need several failures in a row show themselves once in thousands of
-/// seeds, and a test run has no time for that.
-fn first_seed(mutant: Mutant) -> u64 {
+const TENTH: [Trouble; 1] = [Trouble::Syncs { per_mille: 100 }];
+
+/// Where to look, for those that need several failures in a row: by chance they show themselves once
+/// in many thousand seeds, and a test run has no time for that.
+enum Trail {
+    Seeds(u64, &'static [Trouble]),
+    Scene(Scene),
+}
+
+fn trail(mutant: Mutant) -> Trail {
     match mutant {
-        Mutant::ReuseSegmentIds => 7_770,
-        Mutant::TrustCopyOfFailedSync => 28_590,
-        Mutant::CompactAnything => 3_080,
-        Mutant::FreeSourceOnce => 59_190,
-        _ => 0,
+        Mutant::ReuseSegmentIds => {
+            Trail::Scene(aftermath::a_last_segment_that_could_not_be_seen_once)
+        }
+        Mutant::TrustCopyOfFailedSync => Trail::Scene(aftermath::a_copy_that_was_never_on_the_disk),
+        Mutant::CompactAnything => Trail::Seeds(5_500, &TENTH),
+        Mutant::FreeSourceOnce => {
+            Trail::Scene(aftermath::a_compacted_source_says_twice_that_it_is_free)
+        }
+        Mutant::TrustUnreadableTail => Trail::Scene(aftermath::a_copy_that_could_not_be_read_once),
+        Mutant::RepeatAsNewest => {
+            Trail::Scene(aftermath::a_last_segment_that_could_not_be_read_once)
+        }
+        Mutant::ForgetForgotten => Trail::Scene(aftermath::a_forgotten_segment_that_came_back),
+        _ => Trail::Seeds(0, &KINDS),
     }
 }
 
-/// Seeds needed, and the broken promise.
-fn hunt(mutant: Mutant) -> Option<(u64, String)> {
+/// How it was caught: the seeds needed, if any, and the broken promise.
+fn hunt(mutant: Mutant) -> Option<String> {
     mutant::set(Some(mutant));
-    let first = first_seed(mutant);
-    let found = (first..first + SEEDS_MAX).find_map(|seed| {
-        let violation = run(seed, KINDS[(seed % 5) as usize]).err()?;
-        Some((seed + 1 - first, violation.to_string()))
-    });
+    let caught = match trail(mutant) {
+        Trail::Seeds(first, kinds) => (first..first + SEEDS_MAX).find_map(|seed| {
+            let violation = run(seed, kinds[(seed % kinds.len() as u64) as usize]).err()?;
+            Some(format!("{} seeds; {violation}", seed + 1 - first))
+        }),
+        Trail::Scene(scene) => match catch_unwind(scene) {
+            Ok(outcome) => outcome.err(),
+            Err(_) => Some("panicked".to_owned()),
+        },
+    };
     mutant::set(None);
-    found
+    caught
 }
 
 #[test]
@@ -57,7 +82,7 @@ fn every_mutant_is_caught() {
                         break;
                     };
                     match hunt(mutant) {
-                        Some((seeds, what)) => eprintln!("{mutant:?}: {seeds} seeds; {what}"),
+                        Some(how) => eprintln!("{mutant:?}: {how}"),
                         None => survivors.lock().unwrap().push(mutant),
                     }
                 }

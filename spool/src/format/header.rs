@@ -77,8 +77,9 @@ pub(crate) struct SegmentHeader {
     pub(crate) key: SpoolId,
     /// Grows with every segment begun, over all lanes and openings.
     pub(crate) id: u64,
-    /// Place in the order of its lane: its own id, or that of the first segment it took the
-    /// content of.
+    /// Of a log: its place among the segments of its key, which is its own id, or the place of the
+    /// segment whose last commit it repeats. Of a compacted segment: its place in the order of its
+    /// lane, which is that of the first segment it took the content of.
     pub(crate) order: u64,
     /// First position it may hold.
     pub(crate) first: SpoolSeq,

@@ -36,7 +36,7 @@ impl Index {
             !left_alone.contains(&s.id)
                 && (self.own.contains(&s.key)
                     || active(Mutant::CompactAnything)
-                    || logs.all(|o| o.key != s.key || o.id >= s.id))
+                    || logs.all(|o| o.key != s.key || (o.place, o.id) >= (s.place, s.id)))
                 && !self.leaving.values().any(|keys| keys.contains(&s.key))
                 && !self.held.contains_key(&s.key)
         };

@@ -57,14 +57,8 @@ impl Index {
 
     /// Notes what is closed by the word of a cursor that was just synced.
     pub(crate) fn set_durable(&mut self, state: &CursorState) {
-        let closed = state.entries.iter().map(|(spool, entry)| {
-            let mut closed = entry.settled.clone();
-            for gap in &entry.gaps {
-                closed.insert(gap.first.get(), gap.last.get());
-            }
-            (*spool, closed)
-        });
-        self.durable = closed.collect();
+        let closed = state.entries.iter();
+        self.durable = closed.map(|(spool, e)| (*spool, e.closed())).collect();
         self.recount();
     }
 }

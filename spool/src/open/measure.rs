@@ -15,16 +15,23 @@ use contract::id::NUMBER_MAX;
 use contract::{SettledRanges, SpoolId, SpoolSeq};
 
 use super::scan::{Found, Free, Headed, Tail, patiently};
+use crate::cursor::CursorState;
 use crate::format::{Commit, FLAG_LAST_OF_SOURCE, HEADER_BYTES, Identity, Kind, SegmentHeader};
 use crate::fs::Fs;
-use crate::index::{Part, Segment, State, holes};
+use crate::index::{Part, Segment, State, holes, order_of};
 use crate::mutant::{Mutant, active};
 use crate::shared::body_bytes_max;
-use crate::walk::{Step, WINDOW_BYTES_MAX, walk};
+use crate::walk::{Step, WINDOW_BYTES_MAX, walk_with_marks};
 use crate::{Geometry, pool};
 
 /// How far each segment reaches.
-pub(super) fn measure<F: Fs>(fs: &F, geometry: &Geometry, headed: Vec<Headed>, found: &mut Found) {
+pub(super) fn measure<F: Fs>(
+    fs: &F,
+    geometry: &Geometry,
+    cursor: &CursorState,
+    headed: Vec<Headed>,
+    found: &mut Found,
+) {
     let mut logs: BTreeMap<SpoolId, Vec<Headed>> = BTreeMap::new();
     let mut compacted = Vec::new();
     for h in headed {
@@ -34,11 +41,17 @@ pub(super) fn measure<F: Fs>(fs: &F, geometry: &Geometry, headed: Vec<Headed>, f
             Kind::Free => found.free.push(h.free()),
         }
     }
-    for mut of_key in logs.into_values() {
+    for (key, mut of_key) in logs {
+        // A repeated commit stands where it stood: behind it may be a segment that could not be
+        // read when it was repeated.
+        of_key.sort_by_key(|h| (h.header.order, h.header.id));
+        let entry = cursor.entries.get(&key).cloned().unwrap_or_default();
+        let (durable_to, closed) = (entry.tail, entry.closed());
+        let mut of_key = prefer_originals(fs, geometry, durable_to, of_key, found);
         // A header alone says nothing about the segment before it: its commit may be missing
         // because it was cut, and what it was to repeat stands in that segment.
         while let Some(h) = of_key.last() {
-            let is_done = measure_tail(fs, geometry, h, found);
+            let is_done = measure_tail(fs, geometry, h, &closed, found);
             if is_done {
                 break;
             }
@@ -74,6 +87,46 @@ pub(super) fn measure<F: Fs>(fs: &F, geometry: &Geometry, headed: Vec<Headed>, f
         }
     }
     prefer_sources(found);
+    // Of one place the earlier positions come first.
+    let first = |s: &Segment| s.parts.first().map(|part| part.first);
+    found.segments.sort_by_key(|s| (s.place, first(s), s.id));
+}
+
+/// Puts copies of a last commit aside while the commit can be read where its own writer put it. If it
+/// was ever acknowledged there, it is durable there; of a copy that is known only when the cursor says
+/// that the key was durable to its end.
+fn prefer_originals<F: Fs>(
+    fs: &F,
+    geometry: &Geometry,
+    durable_to: u64,
+    of_key: Vec<Headed>,
+    found: &mut Found,
+) -> Vec<Headed> {
+    let last_place = of_key.last().map(|h| h.header.order);
+    let mut kept: Vec<Headed> = Vec::with_capacity(of_key.len());
+    for h in of_key {
+        let original = kept.last().filter(|o| o.header.order == h.header.order);
+        let is_proven = Some(h.header.order) == last_place && durable_to >= h.header.first.get();
+        let is_spare = original.is_some_and(|original| {
+            original.header.id == original.header.order
+                && !is_proven
+                && holds(fs, geometry, original, h.header.first)
+                && !active(Mutant::TrustCopyOfFailedSync)
+        });
+        if is_spare {
+            found.held.push(h.free());
+        } else {
+            kept.push(h);
+        }
+    }
+    kept
+}
+
+/// Can a commit that begins at `first` be read in this segment?
+fn holds<F: Fs>(fs: &F, geometry: &Geometry, h: &Headed, first: SpoolSeq) -> bool {
+    let mut holds = false;
+    let walked = walk_whole(fs, geometry, h, |commit, _| holds |= commit.first == first);
+    walked.is_ok() && holds
 }
 
 /// Takes out of the compacted segments what a source still holds, or a later compacted segment (the
@@ -122,7 +175,7 @@ fn prefer_sources(found: &mut Found) {
             lane: s.lane,
             key: s.key,
             id: s.id,
-            order: s.order,
+            order: s.place,
             first: SpoolSeq::FIRST,
         },
         file_bytes: s.file_bytes,
@@ -163,8 +216,15 @@ fn measure_commits<F: Fs>(
     }
 }
 
-/// Searches the end of a key's last segment; false when nothing stands in it.
-fn measure_tail<F: Fs>(fs: &F, geometry: &Geometry, h: &Headed, found: &mut Found) -> bool {
+/// Searches the end of a key's last segment; false when nothing stands in it. What is missing of what
+/// the cursor calls `closed` is no damage: its segment was about to be recycled.
+fn measure_tail<F: Fs>(
+    fs: &F,
+    geometry: &Geometry,
+    h: &Headed,
+    closed: &SettledRanges,
+    found: &mut Found,
+) -> bool {
     let (mut parts, mut first_missing, mut last) = (Vec::new(), false, None);
     let walked = walk_whole(fs, geometry, h, |commit, end| {
         first_missing |= parts.is_empty() && commit.first > h.header.first;
@@ -198,7 +258,14 @@ fn measure_tail<F: Fs>(fs: &F, geometry: &Geometry, h: &Headed, found: &mut Foun
         found.free.push(h.free());
         return false;
     }
-    if skipped || first_missing {
+    let mut there = SettledRanges::new();
+    for part in &parts {
+        there.insert(part.first.get(), part.last.get());
+    }
+    let missing = holes(&there, h.header.first.get(), there.high_edge());
+    let is_missed = |&(first, last): &(u64, u64)| !closed.contains_all(first, last);
+    let nobody_misses_it = !missing.is_empty() && !missing.iter().any(is_missed);
+    if (skipped || first_missing) && !nobody_misses_it {
         found.damaged.push((h.slot, h.header.id, h.header.key));
     }
     let mut segment = segment(h, parts, end);
@@ -226,7 +293,7 @@ pub(super) fn measure_held<F: Fs>(fs: &F, geometry: &Geometry, held: &Free) -> H
         header: held.header,
         file_bytes: held.file_bytes,
     };
-    measure_tail(fs, geometry, &headed, &mut found);
+    measure_tail(fs, geometry, &headed, &SettledRanges::new(), &mut found);
     match found.segments.pop().zip(found.tails.pop()) {
         Some((segment, tail)) => Held::Something(segment, tail),
         None if found.is_partial => Held::Unreadable,
@@ -244,9 +311,15 @@ fn measure_compacted<F: Fs>(
     compacted: &mut Vec<Part>,
 ) {
     let (mut whole, mut group, mut end) = (Vec::new(), Vec::new(), HEADER_BYTES as u64);
+    let mut ends_nothing = false;
     let walked = walk_whole(fs, geometry, h, |commit, commit_end| {
-        push(&mut group, commit);
-        if commit.flags & FLAG_LAST_OF_SOURCE != 0 || active(Mutant::TrustPartOfGroup) {
+        if commit.is_end_mark() {
+            ends_nothing |= whole.is_empty() && group.is_empty();
+        } else {
+            push(&mut group, commit);
+        }
+        let is_end = commit.is_end_mark() || commit.flags & FLAG_LAST_OF_SOURCE != 0;
+        if is_end || active(Mutant::TrustPartOfGroup) {
             whole.append(&mut group);
             end = commit_end;
         }
@@ -256,6 +329,10 @@ fn measure_compacted<F: Fs>(
         found.is_partial = true;
         found.strangers.push(pool::name(h.slot));
     } else if whole.is_empty() {
+        if ends_nothing {
+            // Its only block is damaged.
+            found.damaged.push((h.slot, h.header.id, h.header.key));
+        }
         found.free.push(h.free());
     } else {
         compacted.extend(whole.iter().copied());
@@ -280,7 +357,7 @@ fn walk_whole<F: Fs>(
     };
     let file = patiently(|| fs.open(&pool::name(h.slot)))?;
     let range = (HEADER_BYTES as u64, h.file_bytes);
-    let walked = walk(&file, &identity, range, WINDOW_BYTES_MAX, |at, commit| {
+    let walked = walk_with_marks(&file, &identity, range, WINDOW_BYTES_MAX, |at, commit| {
         visit(commit, at + commit.len_bytes() as u64);
         Step::On
     })?;
@@ -304,7 +381,8 @@ fn push(parts: &mut Vec<Part>, commit: &Commit<'_>) {
 fn segment(h: &Headed, parts: Vec<Part>, durable_bytes: u64) -> Segment {
     Segment {
         id: h.header.id,
-        order: h.header.order,
+        order: order_of(h.header.order),
+        place: h.header.order,
         kind: h.header.kind,
         lane: h.header.lane,
         key: h.header.key,

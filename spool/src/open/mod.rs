@@ -18,7 +18,7 @@ mod repeat;
 mod salvage;
 pub(crate) mod scan;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ pub use owner::owner;
 
 use crate::compact::Compaction;
 use crate::cursor::{CursorFile, CursorState};
-use crate::format::{Kind, SegmentHeader, header};
+use crate::format::{HEADER_BYTES, Kind, SegmentHeader, header};
 use crate::fs::{Fs, FsFile};
 use crate::index::{Index, Part, holes};
 use crate::mutant::{Mutant, active};
@@ -58,12 +58,15 @@ impl<F: Fs> SpoolWriter<F> {
         let (cursor_file, cursor) =
             CursorFile::open(&fs).map_err(|source| SpoolError::open("cursor", source))?;
         let known: BTreeSet<SpoolId> = cursor.entries.keys().copied().collect();
-        let mut found = scan::scan(&fs, &options.geometry, &known)?;
+        let mut found = scan::scan(&fs, &options.geometry, &cursor)?;
 
         let spools = mint(random, &found, &known);
         let mut index = Index::new(spools, cursor.clone());
         for segment in &found.segments {
             index.add_recovered(segment.clone());
+        }
+        if !(found.is_partial && active(Mutant::ForgetForgotten)) {
+            settle_forgotten(&mut index, &found, &cursor);
         }
         if found.is_partial {
             // What cannot be read now may be found again.
@@ -132,9 +135,7 @@ impl<F: Fs> SpoolWriter<F> {
         };
         if !trusts_cache {
             writer.shared.index().set_opening(true);
-            // The next slot is another place on the disk, so a second try is not the same again.
-            let written = writer.shared.write_cursor(true);
-            written.or_else(|_| writer.shared.write_cursor(true))?;
+            writer.write_first_cursor()?;
             writer.repeat_tails(&found.tails, &found.held, &cursor)?;
             writer.shared.index().set_opening(false);
             writer.keep_to_cap();
@@ -154,10 +155,41 @@ impl<F: Fs> SpoolWriter<F> {
     }
 }
 
-/// Is there any file of the pool? Then the owner was durable before it.
+impl<F: Fs> SpoolWriter<F> {
+    /// Makes the word of this opening durable. One that does not fit into a slot refuses no start:
+    /// settled segments make room for it, now or later, and until then nothing is recycled by it.
+    fn write_first_cursor(&mut self) -> Result<(), SpoolError> {
+        // The next slot is another place on the disk, so a second try is not the same again.
+        let written = self.shared.write_cursor(true);
+        let Err(error) = written.or_else(|_| self.shared.write_cursor(true)) else {
+            return Ok(());
+        };
+        if !self.shared.index().cursor_overflowed() {
+            return Err(error);
+        }
+        match self.shrink_cursor() {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(SpoolError::Cursor { .. }) => {
+                self.shared.index().note_cursor_overflow(true);
+                tracing::warn!(%error, "what is settled does not fit into the cursor; it is written once less is");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Is there any file of the pool in which something was written? Then the owner was durable before it.
+/// One that cannot be read counts.
 fn headers_there<F: Fs>(fs: &F) -> Result<bool, SpoolError> {
     let names = fs.list("").map_err(|source| SpoolError::open("", source))?;
-    Ok(names.iter().any(|name| pool::slot_of(name).is_some()))
+    let is_written = |name: &String| {
+        let mut block = vec![0; HEADER_BYTES];
+        let read = scan::patiently(|| fs.open(name)?.read_up_to(&mut block, 0));
+        read.is_err() || block.iter().any(|&byte| byte != 0)
+    };
+    let mut files = names.iter().filter(|name| pool::slot_of(name).is_some());
+    Ok(files.any(is_written))
 }
 
 /// Segment ids this opening leaves out. A file that cannot be seen now may come back after a power
@@ -186,37 +218,38 @@ fn mint(random: [u64; 3], found: &scan::Found, known: &BTreeSet<SpoolId>) -> [Sp
     })
 }
 
+/// A cursor that knows other spools knew each one that is here, until nothing of it was left to keep:
+/// a file came back whose removal was never made durable, whatever it looks like. So what is missing
+/// of it was settled; without this note the next opening would find an entry and call it a loss.
+pub(crate) fn settle_forgotten(index: &mut Index, found: &scan::Found, cursor: &CursorState) {
+    if cursor.entries.is_empty() {
+        return;
+    }
+    for (spool, there) in there_of(found) {
+        if cursor.entries.contains_key(&spool) {
+            continue;
+        }
+        let mut missing = SettledRanges::new();
+        for (first, last) in holes(&there, 1, there.high_edge()) {
+            missing.insert(first, last);
+        }
+        index.settle(spool, &missing);
+    }
+}
+
 /// Acknowledged positions that are nowhere: holes between what is there and what is settled, and
 /// a tail that the cursor saw and the segments do not hold.
 pub(crate) fn find_losses(index: &mut Index, found: &scan::Found, cursor: &CursorState) {
-    let mut spools: BTreeSet<SpoolId> = cursor.entries.keys().copied().collect();
-    spools.extend(
-        found
-            .segments
-            .iter()
-            .flat_map(|s| &s.parts)
-            .map(|part| part.spool),
-    );
-    for spool in spools {
-        let parts = found.segments.iter().flat_map(|segment| &segment.parts);
-        let mut there = SettledRanges::new();
-        for part in parts.filter(|part| part.spool == spool) {
-            there.insert(part.first.get(), part.last.get());
-        }
+    let mut spools = there_of(found);
+    for spool in cursor.entries.keys() {
+        spools.entry(*spool).or_default();
+    }
+    for (spool, there) in spools {
         let entry = cursor.entries.get(&spool);
         let to = there.high_edge().max(entry.map_or(0, |entry| entry.tail));
         // Without a cursor nobody knows what was settled and recycled before the first segment.
         let first_there = there.as_slice().first().map_or(1, |&(first, _)| first);
-        // A cursor that knows other spools knew this one too, until nothing was left of it: a file
-        // came back whose removal was never made durable, whatever it looks like.
-        let was_forgotten = entry.is_none() && !cursor.entries.is_empty();
-        let from = match entry {
-            Some(_) => 1,
-            None if was_forgotten => to + 1,
-            None => first_there,
-        };
-        // What is missing before that was settled; without this the next opening, which finds an
-        // entry, would call it a loss.
+        let from = if entry.is_some() { 1 } else { first_there };
         let mut recycled = SettledRanges::new();
         for (first, last) in holes(&there, 1, from - 1) {
             recycled.insert(first, last);
@@ -232,6 +265,16 @@ pub(crate) fn find_losses(index: &mut Index, found: &scan::Found, cursor: &Curso
             }
         }
     }
+}
+
+/// The positions that are there, by spool.
+fn there_of(found: &scan::Found) -> BTreeMap<SpoolId, SettledRanges> {
+    let mut spools: BTreeMap<SpoolId, SettledRanges> = BTreeMap::new();
+    for part in found.segments.iter().flat_map(|segment| &segment.parts) {
+        let there = spools.entry(part.spool).or_default();
+        there.insert(part.first.get(), part.last.get());
+    }
+    spools
 }
 
 /// Puts the files that may be used into the pool, and removes those that prove nothing.

@@ -62,7 +62,7 @@ fn agreed(bytes: &[u8]) -> Option<&[u8]> {
 ///
 /// `is_empty`: there is no segment, so the owner may never have been written whole.
 pub(super) fn check<F: Fs>(fs: &F, id: &GatewayId, is_empty: bool) -> Result<bool, SpoolError> {
-    if is_empty && is_half_written(fs) {
+    if is_torn(fs, id) || (is_empty && is_half_written(fs)) {
         return Ok(false);
     }
     match owner(fs)? {
@@ -83,6 +83,17 @@ fn is_half_written<F: Fs>(fs: &F) -> bool {
     // A longer file is none that we wrote.
     let bytes = read(fs);
     bytes.is_ok_and(|bytes| bytes.len() <= WRITTEN_BYTES_MAX && is_whole(&bytes).is_none())
+}
+
+/// Does nothing but the beginning of what we write stand there? Then the power went while we wrote it
+/// anew, which happens when no segment can be seen; one whose removal was never made durable may be
+/// back since.
+fn is_torn<F: Fs>(fs: &F, id: &GatewayId) -> bool {
+    let is_beginning = |bytes: &[u8]| {
+        let written = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+        written.len() < lines(id).len() && lines(id).starts_with(written)
+    };
+    read(fs).is_ok_and(|bytes| is_beginning(&bytes))
 }
 
 fn lines(id: &GatewayId) -> Vec<u8> {

@@ -6,7 +6,10 @@
 //! proves nothing (Linux reports a lost write once), and writing it in place could tear what was
 //! acknowledged after all. All commits before it were acknowledged, so they were synced.
 //!
-//! Invariant: the copy carries the same key, positions and bytes, so it is the same commit.
+//! Invariants: the copy carries the same key, positions and bytes, so it is the same commit; and its
+//! header names the place of the segment it stood in. That one need not be the last of its key: a
+//! later one may be there that cannot be read now, and what begins in it is not to be taken for a
+//! group that was tried and never kept.
 
 use std::io;
 
@@ -18,7 +21,7 @@ use crate::SpoolError;
 use crate::cursor::CursorState;
 use crate::format::{HEADER_BYTES, Identity, Kind, SegmentHeader, commit};
 use crate::fs::{Fs, FsFile};
-use crate::index::{Segment, State};
+use crate::index::{Segment, State, order_of};
 use crate::mutant::{Mutant, active};
 use crate::pool;
 use crate::shared::identity;
@@ -119,7 +122,11 @@ impl<F: Fs> SpoolWriter<F> {
                 lane: segment.lane,
                 key: segment.key,
                 id: self.next_id,
-                order: self.next_id,
+                order: if active(Mutant::RepeatAsNewest) {
+                    self.next_id
+                } else {
+                    segment.place
+                },
                 first: tail.part.first,
             };
             self.next_id += 1;
@@ -152,12 +159,12 @@ impl<F: Fs> SpoolWriter<F> {
             return self.reach_back(key, fallen_back);
         };
         let measured = measure::measure_held(&self.shared.fs, self.shared.geometry(), last);
-        let (segment, tail) = match measured {
+        let (mut segment, tail) = match measured {
             Held::Something(segment, tail) => (segment, tail),
             Held::Nothing => return self.fall_back(key, rest, fallen_back),
             Held::Unreadable => return Ok(false),
         };
-        self.shared.index().add_recovered(segment.clone());
+        segment.order = self.shared.index().add_recovered(segment.clone());
         fallen_back.push(last.slot);
         self.repeat(&tail, &segment, rest, fallen_back)
     }
@@ -169,7 +176,7 @@ impl<F: Fs> SpoolWriter<F> {
             let index = self.shared.index();
             let of_key = index.segments().filter(|s| s.key == key);
             let logs = of_key.filter(|s| s.kind == Kind::Log);
-            logs.max_by_key(|s| s.id).cloned()
+            logs.max_by_key(|s| (s.place, s.id)).cloned()
         };
         let Some(mut last) = last else {
             return Ok(true); // nothing of it was ever acknowledged
@@ -184,7 +191,7 @@ impl<F: Fs> SpoolWriter<F> {
                     lane: last.lane,
                     key,
                     id: last.id,
-                    order: last.order,
+                    order: last.place,
                     first: last.parts.first().map_or(SpoolSeq::FIRST, |p| p.first),
                 },
                 file_bytes: last.file_bytes,
@@ -210,7 +217,8 @@ impl<F: Fs> SpoolWriter<F> {
         index.set_tail(tail.part.spool, tail.part.last);
         index.add_recovered(Segment {
             id: header.id,
-            order: header.order,
+            order: order_of(header.order),
+            place: header.order,
             kind: Kind::Log,
             lane: header.lane,
             key: header.key,
@@ -237,7 +245,7 @@ impl<F: Fs> SpoolWriter<F> {
                 lane: segment.lane,
                 key: segment.key,
                 id: segment.id,
-                order: segment.order,
+                order: segment.place,
                 first: tail.part.first,
             };
             match super::prove(&self.shared.fs, segment.slot, &header) {

@@ -9,6 +9,7 @@ use std::io;
 use contract::SpoolId;
 
 use super::{measure, salvage};
+use crate::cursor::CursorState;
 use crate::format::{HEADER_BYTES, HeaderError, SegmentHeader, header};
 use crate::fs::{Fs, FsFile};
 use crate::index::{Part, Segment};
@@ -89,7 +90,7 @@ impl Headed {
 pub(crate) fn scan<F: Fs>(
     fs: &F,
     geometry: &Geometry,
-    known: &BTreeSet<SpoolId>,
+    cursor: &CursorState,
 ) -> Result<Found, SpoolError> {
     let mut found = Found::default();
     let names = fs.list("").map_err(|source| SpoolError::open("", source))?;
@@ -104,7 +105,7 @@ pub(crate) fn scan<F: Fs>(
     slots.sort_unstable();
     found.next_slot = slots.last().map_or(0, |last| last + 1);
     let (headed, headless) = read_headers(fs, geometry, slots, &mut found)?;
-    let mut keys = known.clone();
+    let mut keys: BTreeSet<SpoolId> = cursor.entries.keys().copied().collect();
     keys.extend(headed.iter().map(|h| h.header.key));
     let mut all = headed;
     for (slot, file_bytes, is_torn) in headless {
@@ -134,7 +135,7 @@ pub(crate) fn scan<F: Fs>(
         // A file that could not be read may hold a higher id, and no two may be the same.
         found.next_id += IDS_SKIPPED;
     }
-    measure::measure(fs, geometry, all, &mut found);
+    measure::measure(fs, geometry, cursor, all, &mut found);
     Ok(found)
 }
 

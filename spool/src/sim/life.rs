@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The cursor takes this much of a disk in any case.
-const CURSOR_BYTES: u64 = 270_000;
+const CURSOR_BYTES: u64 = 1_060_000;
 
 /// A life that is to be cut ends after so many steps even when it makes few calls.
 const STEPS_MAX: u64 = 120;
@@ -97,6 +97,10 @@ impl Lives {
                 other_per_mille: 0,
             },
             Trouble::Anything {
+                sync_per_mille,
+                other_per_mille,
+            }
+            | Trouble::Offline {
                 sync_per_mille,
                 other_per_mille,
             } => Faults::Random {
@@ -199,6 +203,18 @@ impl Lives {
     }
 
     fn step(&mut self, life: &mut Life) -> Result<(), Ended> {
+        if matches!(self.trouble, Trouble::Offline { .. }) {
+            return match self.chance.below(100) {
+                0..45 => self.append(life),
+                45..50 => {
+                    self.settle(life);
+                    Ok(())
+                }
+                50..55 => self.write_cursor(life),
+                55..97 => self.upkeep(life),
+                _ => self.inspect(life),
+            };
+        }
         match self.chance.below(100) {
             0..45 => self.append(life),
             45..60 => self.deliver(life),
@@ -359,7 +375,7 @@ impl Lives {
         }
     }
 
-    fn compact(&mut self, life: &mut Life) -> Result<(), Ended> {
+    pub(super) fn compact(&mut self, life: &mut Life) -> Result<(), Ended> {
         let policy = CompactPolicy {
             newest_spared: self.chance.below(2),
         };
@@ -407,19 +423,16 @@ impl Lives {
     fn quiet(&mut self) -> Result<(), Ended> {
         let mut life = self.opened()?;
         self.settle_everything(&mut life)?;
-        for lane in Lane::ALL {
-            let attempt = self.ledger.attempt(lane, FRAME_BYTES_MIN);
-            match life.writer.commit(&[attempt.append()]).pop() {
-                Some(Ok(durable)) => self.ledger.acked_at(attempt, durable.position())?,
-                answer => return Err(format!("an empty spool refuses: {answer:?}").into()),
-            }
-        }
+        // What left the cache unread cannot be settled; it holds its segment until the next start.
+        let is_empty = life.reader.usage().backlog() == 0;
+        self.append_to_each_lane(&mut life, is_empty)?;
         self.inspect(&mut life)?;
         drop(life);
         self.fs.end(End::PowerCut);
         self.ledger.power_went();
         let mut life = self.opened()?;
         self.settle_everything(&mut life)?;
+        self.append_to_each_lane(&mut life, true)?;
         let bytes_max = self.options.bytes_max;
         let files = self.fs.files().into_iter();
         let bytes: u64 = files
@@ -428,6 +441,18 @@ impl Lives {
             .sum();
         if bytes > bytes_max && self.fs.faults_hit() == 0 && self.fs.garbage() == 0 {
             return Err(format!("segments take {bytes} of {bytes_max} bytes").into());
+        }
+        Ok(())
+    }
+
+    fn append_to_each_lane(&mut self, life: &mut Life, is_empty: bool) -> Result<(), Ended> {
+        for lane in Lane::ALL {
+            let attempt = self.ledger.attempt(lane, FRAME_BYTES_MIN);
+            match life.writer.commit(&[attempt.append()]).pop() {
+                Some(Ok(durable)) => self.ledger.acked_at(attempt, durable.position())?,
+                Some(Err(SpoolError::Full { .. })) if !is_empty => {}
+                answer => return Err(format!("an empty spool refuses: {answer:?}").into()),
+            }
         }
         Ok(())
     }

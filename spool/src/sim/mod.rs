@@ -41,6 +41,14 @@ pub enum Trouble {
     },
     /// The disk is smaller than the cap.
     SmallDisk,
+    /// As [`Trouble::Anything`], and hardly anything is settled: what waits is compacted all the
+    /// time, and a spool is opened again before it did much.
+    Offline {
+        /// Syncs, of 1000.
+        sync_per_mille: u64,
+        /// Other calls, of 1000.
+        other_per_mille: u64,
+    },
 }
 
 /// What a run did.

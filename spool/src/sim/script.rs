@@ -34,6 +34,9 @@ pub(super) fn scripted(faults: Faults, end: End, full: FullPolicy) -> Result<u64
         }
     }
     let calls = lives.fs.calls();
+    if lives.fs.faults_hit() == 0 && lives.outcome.compacted == 0 {
+        return Err("the script compacts nothing".to_owned());
+    }
     lives.fs.set_faults(Faults::None);
     lives.fs.end(end);
     lives.last()?;
@@ -54,6 +57,9 @@ impl Lives {
                     self.commit(&mut life, &group)?;
                 }
                 self.upkeep(&mut life)?;
+            }
+            for _ in 0..3 {
+                self.compact(&mut life)?;
             }
             for at in 0..3 {
                 self.read_on(&mut life, at, 8192)?;

@@ -1,6 +1,8 @@
 //! A small spool on the real file system, and frames to put into it.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub(crate) mod aftermath;
+
 use std::path::Path;
 
 use contract::{Device, Lane, SettledRanges, SpoolId, Transport};
