@@ -2,6 +2,8 @@
 //!
 //! Invariant: every part receives its own struct from here and never reads the environment.
 
+pub mod redis_address;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -84,6 +86,23 @@ pub static KEYS: &[Key] = &[
         .aliases(&["REDIS_URL"])
         .default("redis://127.0.0.1:6379/")
         .secret(),
+    Key::new("uplink.host", "Host of Redis, while uplink.url is not set.").aliases(&["REDIS_HOST"]),
+    Key::new("uplink.port", "Its port; 6379 when not set.").aliases(&["REDIS_PORT"]),
+    Key::new("uplink.db", "Number of the database in it; 0 when not set.").aliases(&["REDIS_DB"]),
+    Key::new("uplink.username", "User of Redis.").aliases(&["REDIS_USERNAME"]),
+    Key::new("uplink.password", "Password of Redis.")
+        .aliases(&["REDIS_PASSWORD"])
+        .secret(),
+    Key::new(
+        "uplink.prod",
+        "true: the host is called redis when uplink.host is not set, else localhost.",
+    )
+    .aliases(&["PROD"]),
+    Key::new(
+        "uplink.max_connections",
+        "Understood and without effect: the gateway opens the few connections it needs.",
+    )
+    .aliases(&["REDIS_MAX_CONNECTIONS"]),
     Key::new("uplink.stream", "Stream of the telemetry entries.")
         .aliases(&[keys::ENV_TELEMETRY_STREAM])
         .default(keys::STREAM_TELTONIKA),
@@ -331,7 +350,7 @@ fn uplink(settings: &Settings, gateway: GatewayId) -> Result<UplinkConfig, Confi
             .into());
     }
     let redis = RedisConfig {
-        url: settings.text("uplink.url")?.to_owned(),
+        url: redis_address::address(settings)?.url,
         cert: settings.optional_path("uplink.cert")?,
         key: settings.optional_path("uplink.key")?,
         ca: settings.optional_path("uplink.ca")?,
@@ -355,13 +374,18 @@ fn uplink(settings: &Settings, gateway: GatewayId) -> Result<UplinkConfig, Confi
 }
 
 fn log(settings: &Settings) -> Result<LogConfig, ConfigError> {
+    // The founding documents write INFO and WARNING.
+    let level = match settings.text("log.level")?.trim().to_ascii_lowercase() {
+        level if level == "warning" => "warn".to_owned(),
+        level => level,
+    };
     let json = match settings.choice("log.format", &["auto", "pretty", "json", "console"])? {
         "auto" => None,
         format => Some(format == "json"),
     };
     let levels = ["error", "warn", "info", "debug", "trace"];
-    Ok(LogConfig {
-        json,
-        level: settings.choice("log.level", &levels)?.to_owned(),
-    })
+    if !levels.contains(&level.as_str()) {
+        settings.choice("log.level", &levels)?;
+    }
+    Ok(LogConfig { json, level })
 }

@@ -10,10 +10,13 @@
 pub mod admin;
 pub mod app;
 pub mod chain;
+pub mod check;
 mod clock;
 pub mod config;
+pub mod explain;
 pub mod listen;
 pub mod metrics;
+pub mod selftest;
 pub mod session;
 pub mod spool;
 pub mod spool_cli;

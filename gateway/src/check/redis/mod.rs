@@ -1,0 +1,112 @@
+//! The way to Redis and what we may do there.
+//!
+//! First by hand, step by step (name, connection, handshake, first answer), because a client only
+//! says "no connection"; then with the very client of the uplink, so that what is found good here
+//! is good there.
+
+mod answers;
+mod rights;
+mod way;
+
+use std::time::Duration;
+
+use ::settings::Settings;
+use contract::GatewayId;
+use redis::IntoConnectionInfo as _;
+use tokio::time::timeout;
+
+use super::Look;
+use crate::chain::chain;
+use crate::config::redis_address;
+use crate::explain::redis as pages;
+use crate::spool::RealFs;
+use crate::uplink::{ConnectError, RedisConfig};
+
+pub use answers::refusal;
+
+/// Connecting and a few questions; a Redis that takes longer does not serve a gateway either.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Our clock and that of Redis at one moment, milliseconds since 1970 UTC.
+pub(super) type Clocks = (u64, u64);
+
+/// The findings, and what Redis says the time is.
+pub(super) async fn look(settings: &Settings) -> (Look, Option<Clocks>) {
+    let mut look = Look::new("redis");
+    let clocks = steps(&mut look, settings).await;
+    (look, clocks)
+}
+
+async fn steps(look: &mut Look, settings: &Settings) -> Option<Clocks> {
+    let path = |name| settings.optional_path(name).ok().flatten();
+    let Ok(address) = redis_address::address(settings) else {
+        look.skipped("not looked at: the address cannot be used");
+        return None;
+    };
+    let config = RedisConfig {
+        url: address.url,
+        cert: path("uplink.cert"),
+        key: path("uplink.key"),
+        ca: path("uplink.ca"),
+    };
+    let info = match config.check() {
+        // Told among the settings.
+        Err(_) => {
+            look.skipped("not looked at: address and certificates do not go together");
+            return None;
+        }
+        Ok(()) => config.url.as_str().into_connection_info().ok()?,
+    };
+    way::look(look, &config, info.addr()).ok()?;
+    let stream = settings.text("uplink.stream").ok()?;
+    let asked = async {
+        let mut redis = match config.connect().await {
+            Ok(redis) => redis,
+            Err(error) => {
+                not_let_in(look, &config, &error);
+                return None;
+            }
+        };
+        look.good(format!("logged in at {}", config.shown()));
+        rights::look(look, &mut redis, &gateway(settings), stream).await
+    };
+    match timeout(ASK_TIMEOUT, asked).await {
+        Ok(clocks) => clocks,
+        Err(_) => {
+            look.bad(
+                &pages::SILENT,
+                "Redis does not answer",
+                config.shown(),
+                "connected, and nothing came back in ten seconds",
+                "look at the Redis machine: a full disk or a long script stops it",
+            );
+            None
+        }
+    }
+}
+
+/// As `run` would call itself; a name that cannot be used is told among the settings.
+fn gateway(settings: &Settings) -> GatewayId {
+    let typed = settings.optional_text("gateway.id").ok().flatten();
+    let owner = || {
+        let fs = RealFs::read_only(&settings.path("spool.dir").ok()?).ok()?;
+        ::spool::owner(&fs).ok().flatten()
+    };
+    let host = || {
+        let host = rustix::system::uname();
+        GatewayId::new(host.nodename().to_string_lossy().into_owned()).ok()
+    };
+    let typed = typed.and_then(|name| GatewayId::new(name).ok());
+    let found = typed.or_else(owner).or_else(host);
+    found.unwrap_or_else(|| GatewayId::new("gateway").expect("letters alone"))
+}
+
+fn not_let_in(look: &mut Look, config: &RedisConfig, error: &ConnectError) {
+    let ConnectError::Unreachable(source) = error else {
+        look.skipped("not logged in: see the certificates");
+        return;
+    };
+    let (page, remedy) = answers::refusal(source);
+    let what = page.title.to_owned();
+    look.bad(page, what, config.shown(), chain(error), remedy);
+}
