@@ -84,3 +84,42 @@ fn moment(ms: u64) -> String {
     let (hour, minute) = (seconds / 3600, seconds / 60 % 60);
     format!("{} {hour:02}:{minute:02} UTC", date(ms))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn codes(now_ms: u64, redis_ms: Option<u64>) -> Vec<&'static str> {
+        let look = look(now_ms, redis_ms.map(|redis_ms| (now_ms, redis_ms)));
+        let pages = look.findings.iter().filter_map(|finding| finding.page);
+        pages.map(|page| page.code).collect()
+    }
+
+    #[test]
+    fn clocks_are_judged() {
+        const NOW: u64 = BORN_MS + 40 * 86_400_000;
+        for (now_ms, redis_ms, wanted) in [
+            (NOW, None, &[][..]),
+            (NOW, Some(NOW + OFF_MS), &[]),
+            (NOW, Some(NOW + OFF_MS + 1), &["W-CLK-101"]),
+            (NOW, Some(NOW - WRONG_MS), &["W-CLK-101"]),
+            (NOW, Some(NOW - WRONG_MS - 1), &["E-CLK-003"]),
+            (0, None, &["E-CLK-001"]),
+            (BORN_MS - 1, None, &["E-CLK-001"]),
+            (0, Some(NOW), &["E-CLK-001", "E-CLK-003"]),
+            (WORN_OUT_MS + 1, None, &["E-CLK-002"]),
+            (WORN_OUT_MS + 1, Some(NOW), &["E-CLK-002", "E-CLK-003"]),
+        ] {
+            assert_eq!(codes(now_ms, redis_ms), wanted, "{now_ms} {redis_ms:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_ahead_is_said() {
+        let look = look(BORN_MS + 9_000, Some((BORN_MS + 9_000, BORN_MS)));
+        assert_eq!(look.findings[0].what, "the clock is 9.0 s ahead of Redis");
+        let look = super::look(BORN_MS, Some((BORN_MS, BORN_MS + 9_000)));
+        assert_eq!(look.findings[0].what, "the clock is 9.0 s behind Redis");
+    }
+}

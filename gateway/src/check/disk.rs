@@ -70,7 +70,7 @@ fn contents(look: &mut Look, settings: &Settings, dir: &Path, place: &str) -> u6
     let Ok(fs) = RealFs::read_only(dir) else {
         return 0;
     };
-    let view = match View::open(fs) {
+    let view = match spool::owner(&fs).and_then(|_| View::open(fs)) {
         Ok(view) => view,
         Err(error) => {
             look.bad(
@@ -293,5 +293,53 @@ fn size(bytes: u64) -> String {
         format!("{mib:.0} MiB")
     } else {
         format!("{:.1} GiB", mib / 1024.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_has_its_page() {
+        let dir = Path::new("/spool");
+        for (kind, code) in [
+            (io::ErrorKind::ReadOnlyFilesystem, "E-DSK-002"),
+            (io::ErrorKind::PermissionDenied, "E-DSK-001"),
+            (io::ErrorKind::StorageFull, "E-DSK-005"),
+            (io::ErrorKind::QuotaExceeded, "E-DSK-005"),
+            (io::ErrorKind::Other, "E-DSK-008"),
+        ] {
+            let mut look = Look::new("spool");
+            cannot_write(&mut look, dir, dir, String::new(), &kind.into());
+            assert_eq!(look.findings[0].page.unwrap().code, code, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_slow_disk_is_one_that_was_slow_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let is_slow = |worst: Duration| {
+            let mut look = Look::new("spool");
+            speed(&mut look, dir.path(), dir.path(), &[Duration::ZERO, worst]);
+            let mut pages = look.findings.iter().filter_map(|finding| finding.page);
+            pages.any(|page| page.code == "W-DSK-101")
+        };
+        assert!(!is_slow(SYNC_SLOW));
+        assert!(is_slow(SYNC_SLOW + Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn the_nearest_directory_is_found_and_a_file_in_the_way_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(
+            nearest(&dir.path().join("a/b")),
+            Some(dir.path().to_owned())
+        );
+        assert_eq!(nearest(&file.join("a")), None);
+        assert_eq!(nearest(&file), None);
     }
 }

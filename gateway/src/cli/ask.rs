@@ -88,10 +88,8 @@ fn fetch(addr: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
     tcp.set_read_timeout(Some(PATIENCE))?;
     tcp.set_write_timeout(Some(PATIENCE))?;
     // HTTP/1.0: the body comes in one piece and ends with the connection.
-    write!(
-        tcp,
-        "GET {path} HTTP/1.0\r\nHost: {addr}\r\nAccept: application/json\r\n\r\n"
-    )?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {addr}\r\n\r\n");
+    tcp.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     tcp.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     Ok(answer)

@@ -23,23 +23,30 @@ Examples:
 pub(super) fn act(command: &DeviceCommand, settings: &Settings) -> Result<(), Failure> {
     let DeviceCommand::Ls { json } = command;
     let addr = ask::addr(settings)?;
-    let said = ask::get(addr, "/devices")?;
-    let devices = match said {
-        Some(Value::Array(devices)) => devices,
-        Some(Value::Object(mut page)) => match page.remove("devices") {
-            Some(Value::Array(devices)) => devices,
-            _ => return Err(status::no_devices()),
-        },
-        _ => return Err(status::no_devices()),
-    };
-    for device in &devices {
-        if *json {
-            output::line(device);
-        } else {
-            output::print(&text(device));
+    let (mut path, mut count) = ("/devices".to_owned(), 0);
+    loop {
+        let Some(page) = ask::get(addr, &path)?.filter(|page| page["devices"].is_array()) else {
+            return Err(status::no_devices());
+        };
+        let list = |name: &str| page[name].as_array().cloned().unwrap_or_default();
+        let mut refused = list("refused");
+        for device in &mut refused {
+            device["refused"] = true.into();
+        }
+        for device in list("devices").iter().chain(&refused) {
+            count += 1;
+            if *json {
+                output::line(device);
+            } else {
+                output::print(&text(device));
+            }
+        }
+        match page["next"].as_u64() {
+            Some(next) => path = format!("/devices?after={next}"),
+            None => break,
         }
     }
-    if devices.is_empty() && !*json {
+    if count == 0 && !*json {
         output::print("no tracker has connected since the start\n");
     }
     Ok(())
@@ -56,6 +63,10 @@ fn text(device: &Value) -> String {
             .map_or_else(|| value.to_string(), str::to_owned)
     };
     let imei = fields.get("imei").map_or("–".to_owned(), shown);
+    if fields.contains_key("refused") {
+        let why = fields.get("why").map_or("–".to_owned(), shown);
+        return format!("{imei}  REFUSED: {why}\n");
+    }
     let rest = fields
         .iter()
         .filter(|(name, value)| *name != "imei" && !value.is_null())

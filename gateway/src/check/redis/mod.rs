@@ -106,7 +106,14 @@ fn not_let_in(look: &mut Look, config: &RedisConfig, error: &ConnectError) {
         look.skipped("not logged in: see the certificates");
         return;
     };
-    let (page, remedy) = answers::refusal(source);
+    let (page, remedy) = match answers::refusal(source) {
+        // Not an entry but the greeting was refused.
+        (page, _) if page.code == pages::NO_RIGHT.code => (
+            &pages::RIGHTS,
+            "allow +ping +hello +auth +client|setname, and +select for a number other than 0",
+        ),
+        known => known,
+    };
     let what = page.title.to_owned();
     look.bad(page, what, config.shown(), chain(error), remedy);
 }

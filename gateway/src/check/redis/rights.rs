@@ -71,9 +71,9 @@ async fn info(look: &mut Look, redis: &mut MultiplexedConnection) -> Option<Cloc
     };
     version(look, &info);
     memory(look, &info);
-    let persists = ["aof_enabled:1", "rdb_last_save_time"].map(|sign| info.contains(sign));
+    let logs = field(&info, "aof_enabled") == Some("1");
     let saves = field(&info, "rdb_saves").is_some_and(|saves| saves != "0");
-    if !persists[0] && !saves {
+    if !logs && !saves {
         look.bad(
             &pages::NO_FILE,
             "Redis has no append-only file and has saved no snapshot",
@@ -273,5 +273,35 @@ async fn read(look: &mut Look, redis: &mut MultiplexedConnection, stream: &str) 
             "a gateway only appends",
             "give it a user of its own with %W~telemetry:* (see docs/gateway.md)",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn versions_are_judged_by_their_first_number() {
+        for (info, wanted) in [
+            ("redis_version:6.2.14", Some("E-RED-011")),
+            ("redis_version:7.0.15", None),
+            ("redis_version:10.0.0", None),
+            // Valkey says the version of Redis it can stand in for as well.
+            ("redis_version:7.2.4\r\nvalkey_version:8.1.0", None),
+            ("", Some("E-RED-011")),
+        ] {
+            let mut look = Look::new("redis");
+            version(&mut look, info);
+            let found = look.findings[0].page.map(|page| page.code);
+            assert_eq!(found, wanted, "{info}");
+        }
+    }
+
+    #[test]
+    fn a_field_is_found_by_its_whole_name() {
+        let info = "used_memory_rss:5\r\nused_memory:7\r\n";
+        assert_eq!(field(info, "used_memory"), Some("7"));
+        assert_eq!(field(info, "memory"), None);
     }
 }

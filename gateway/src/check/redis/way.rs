@@ -42,14 +42,7 @@ pub(super) fn look(
     };
     let place = format!("uplink.url = {}", config.shown());
     let addrs = resolve(look, host, port, &place)?;
-    let tcp = connect(look, &addrs, &place)?;
-    if tls {
-        let tls = client_config(config).ok_or(Ended).inspect_err(|_| {
-            look.skipped("no handshake tried: see the certificates");
-        })?;
-        return handshake(look, tcp, host, tls, &place);
-    }
-    if !addrs.iter().all(|addr| addr.ip().is_loopback()) {
+    if !tls && !addrs.iter().all(|addr| addr.ip().is_loopback()) {
         look.bad(
             &pages::PLAIN,
             format!("the way to {host} is not encrypted"),
@@ -57,6 +50,13 @@ pub(super) fn look(
             "the address says redis:// and leads to another machine",
             "use rediss://, unless a tunnel protects the way",
         );
+    }
+    let tcp = connect(look, &addrs, &place)?;
+    if tls {
+        let tls = client_config(config).ok_or(Ended).inspect_err(|_| {
+            look.skipped("no handshake tried: see the certificates");
+        })?;
+        return handshake(look, tcp, host, tls, &place);
     }
     plain(look, tcp, &place)
 }
