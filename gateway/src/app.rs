@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
+use crate::check::{offline_promise, when_full};
 use crate::config::Config;
 use crate::listen::{ListenError, TcpDoor};
 use crate::metrics::Metrics;
@@ -55,6 +56,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         *bits = getrandom::u64().map_err(AppError::Random)?;
     }
     let spool_dir = config.spool.dir.clone();
+    let when_full = when_full(config.spool.full);
     let (spool, found) = Spool::open(config.spool, random)?;
     for (of, gap) in &found.gaps {
         tracing::error!(spool = %of, %gap, "damaged place in the spool: these positions are lost and will be reported");
@@ -107,6 +109,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         spool_used_bytes = usage.used_bytes,
         spool_bytes_max = usage.bytes_max,
         backlog = found.backlog,
+        offline = offline_promise(usage.bytes_max),
+        when_full,
         "gateway started"
     );
     let drain = config.uplink.drain;

@@ -12,8 +12,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Result, ensure};
 use redis::cmd;
-use serde_json::json;
-use tests::servers::{Pki, Port};
+use serde_json::{Value, json};
+use tests::processes::Gateway;
+use tests::servers::{GATEWAY, Pki, Port, acl_lines};
 
 use stage::{Case, Dates, Stage, cert, remove, set};
 
@@ -57,6 +58,41 @@ async fn a_good_box_has_nothing_wrong_and_only_says_that_it_listens_inside() -> 
         !stage.path("spool").exists(),
         "the check made the spool's directory"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_gateway_is_no_mistake_and_can_be_asked() -> Result<()> {
+    let stage = Stage::start().await?;
+    let gateway = Gateway::start(stage.dir(), None, GATEWAY, &stage.redis, &[]).await?;
+    let file = stage.path("gateway.toml");
+    let file = file.to_str().unwrap();
+    let (found, exit) = stage.run(&["check", "--json", "--config", file])?;
+    let held = |it: &&Value| {
+        it["what"]
+            .as_str()
+            .unwrap()
+            .contains("held by our running gateway")
+    };
+    assert_eq!(
+        (exit, found.iter().filter(held).count()),
+        (0, 2),
+        "{found:#?}"
+    );
+    let (said, exit) = stage.run(&["status", "--json", "--config", file])?;
+    assert_eq!((exit, said[0]["gateway"].as_str()), (0, Some(GATEWAY)));
+    let log = std::fs::read_to_string(gateway.log())?;
+    let started = log
+        .lines()
+        .find(|line| line.contains("gateway started"))
+        .unwrap();
+    for words in [
+        "100 devices",
+        "trackers keep their records",
+        "every well-formed IMEI",
+    ] {
+        ensure!(started.contains(words), "{words}: {started}");
+    }
     Ok(())
 }
 
@@ -460,4 +496,18 @@ async fn mistakes_inside_redis_are_named() -> Result<()> {
         stage.admin_does(undo).await?;
     }
     Ok(())
+}
+
+/// An operator copies the line from there.
+#[test]
+fn the_rights_in_the_docs_are_the_ones_that_are_tested() {
+    let passwords = [("depot-1".to_owned(), "PASSWORD".to_owned())].into();
+    let lines = acl_lines(&["depot-1".to_owned()], &passwords);
+    let line = lines.iter().find(|line| line.contains("depot-1")).unwrap();
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/gateway.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(
+        page.contains(line.as_str()),
+        "docs/gateway.md should have\n{line}"
+    );
 }

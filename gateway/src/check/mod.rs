@@ -19,7 +19,7 @@ mod settings;
 use std::path::Path;
 
 pub use finding::{Finding, Level, Look};
-pub use offline::RECORDS_PER_GIBIBYTE;
+pub use offline::{RECORDS_PER_GIBIBYTE, promise as offline_promise, when_full};
 pub use redis::refusal;
 
 use crate::clock as wall;

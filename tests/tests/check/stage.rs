@@ -275,6 +275,18 @@ impl Stage {
         Ok((found, output.status.code().unwrap_or(-1)))
     }
 
+    /// Runs a verb that prints JSON: its objects, and the exit code.
+    pub(super) fn run(&self, words: &[&str]) -> Result<(Vec<Value>, i32)> {
+        let output = Command::new(&self.program)
+            .args(words)
+            .env_clear()
+            .output()?;
+        let said = String::from_utf8(output.stdout)?;
+        let lines = said.lines().map(serde_json::from_str);
+        let found = lines.collect::<Result<_, _>>()?;
+        Ok((found, output.status.code().unwrap_or(-1)))
+    }
+
     /// Every case: the first failing line has the code and the words, the exit code is the worst.
     pub(super) fn expect(&self, cases: &[Case]) -> Result<()> {
         let mut wrong = Vec::new();
