@@ -382,6 +382,9 @@ async fn mistakes_on_the_way_to_redis_are_named() -> Result<()> {
     ])
 }
 
+/// Mistake, the commands that make it, the code, words, the commands that undo it.
+type Row<'a> = (&'a str, &'a [&'a str], &'a str, &'a str, &'a [&'a str]);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn mistakes_inside_redis_are_named() -> Result<()> {
     let stage = Stage::start().await?;
@@ -393,8 +396,7 @@ async fn mistakes_inside_redis_are_named() -> Result<()> {
         .await?;
     let dump = std::path::Path::new(&dir[1]).join("dump.rdb");
     std::fs::create_dir_all(dump.join("in the way"))?;
-    // Each: mistake, the commands that make it, the code, words, the commands that undo it.
-    let rows: &[(&str, &[&str], &str, &str, &[&str])] = &[
+    let rows: &[Row] = &[
         (
             "no right",
             &["ACL SETUSER gw-test -xadd"],
