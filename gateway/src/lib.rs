@@ -14,6 +14,7 @@ mod clock;
 pub mod config;
 pub mod listen;
 pub mod metrics;
+pub mod roster;
 pub mod session;
 pub mod spool;
 pub mod spool_cli;
