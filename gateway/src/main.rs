@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use gateway::app::{self, AppError};
 use gateway::chain::chain;
 use gateway::config::{self, Config, LogConfig};
+use gateway::listen::ListenError;
 use gateway::spool::{OpenError, SpoolError};
 use gateway::spool_cli::{self, Place, SpoolCommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -225,7 +226,9 @@ async fn run(config: Config) -> Result<(), Failure> {
     });
     app::run(config, stop).await.map_err(|error| {
         let exit = match error {
-            AppError::Spool(
+            AppError::Access(_)
+            | AppError::Listen(ListenError::Identity(_) | ListenError::NoIdentity)
+            | AppError::Spool(
                 OpenError::Dir(spool::fs::OpenError::Directory { .. })
                 | OpenError::Spool {
                     source: SpoolError::TooSmall { .. } | SpoolError::Owned { .. },

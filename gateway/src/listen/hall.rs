@@ -16,19 +16,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use codec::Imei;
 use contract::{Device, Transport};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::ListenConfig;
+use super::places::{Place, PlaceLimits, Places};
+use super::quiet::Quiet;
+use crate::access::Access;
 use crate::chain::chain;
 use crate::clock;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Shed};
 use crate::roster::{Roster, Seat};
-use crate::session::{Admission, CloseReason, Effect, Keep, Reply, Session};
+use crate::session::{CloseReason, Effect, Keep, Reply, Session};
 use crate::spool::{Append, KeepError, Spool};
 
 /// Bytes asked of a socket at once.
@@ -36,6 +39,9 @@ const READ_BYTES: usize = 8192;
 
 /// A tracker that does not take four bytes for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// For the end of a TLS stream, which is only a courtesy.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 thread_local! {
     /// Lent to whichever connection of this thread reads just now: ten thousand silent trackers
@@ -46,12 +52,16 @@ thread_local! {
 /// Everything a connection needs; one for all doors.
 pub struct Hall {
     pub(super) config: ListenConfig,
-    admission: Arc<Admission>,
-    spool: Spool,
+    pub(super) access: Access,
+    pub(super) spool: Spool,
     pub(super) metrics: Arc<Metrics>,
     roster: Roster,
     pub(super) stop: CancellationToken,
-    pub(super) places: Arc<Semaphore>,
+    pub(super) places: Arc<Places>,
+    /// One for each reason, so that a flood of one kind hides no other.
+    quiet: [Quiet; Shed::ALL.len()],
+    quiet_refusals: Quiet,
+    quiet_broken: Quiet,
 }
 
 /// Who came through which door.
@@ -59,6 +69,7 @@ pub struct Hall {
 pub(super) struct Visitor {
     pub(super) peer: SocketAddr,
     pub(super) transport: Transport,
+    pub(super) came_at: Instant,
 }
 
 /// Why a connection ended without the session wanting it.
@@ -77,6 +88,7 @@ enum End {
     Peer { pending_bytes: usize },
     Stopping,
     Displaced,
+    GivenUp(Shed),
     Ours(CloseReason),
 }
 
@@ -86,6 +98,7 @@ enum Event {
     Deadline,
     Stopping,
     Displaced,
+    GivenUp(Shed),
 }
 
 impl Hall {
@@ -93,64 +106,106 @@ impl Hall {
     #[must_use]
     pub fn new(
         config: ListenConfig,
-        admission: Arc<Admission>,
+        access: Access,
         spool: Spool,
         metrics: Arc<Metrics>,
         roster: Roster,
         stop: CancellationToken,
     ) -> Self {
-        let places = Arc::new(Semaphore::new(config.connections_max));
+        let places = Places::new(PlaceLimits {
+            connections_max: config.connections_max,
+            per_ip_max: config.connections_per_ip_max,
+            pending_bytes_max: config.memory_bytes_max,
+        });
         Self {
             config,
-            admission,
+            access,
             spool,
             metrics,
             roster,
             stop,
-            places,
+            places: Arc::new(places),
+            quiet: Default::default(),
+            quiet_refusals: Quiet::default(),
+            quiet_broken: Quiet::default(),
         }
     }
 
     /// Talks with one tracker until one of the two hangs up.
-    pub(super) async fn receive<S>(&self, stream: S, visitor: Visitor)
+    pub(super) async fn receive<S>(&self, stream: S, visitor: Visitor, place: Place)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let session = Session::new(
-            self.config.session,
-            Arc::clone(&self.admission),
-            Instant::now(),
-        );
+        self.metrics.connection_opened();
         let mut conversation = Conversation {
             hall: self,
             stream,
-            session,
+            session: Session::new(self.config.session, visitor.came_at),
             visitor,
+            place,
             seat: None,
             pending: Vec::new(),
         };
         let end = conversation.converse().await;
-        let peer = visitor.peer;
         let imei = conversation.seat.as_ref().map(Seat::imei);
-        let imei = imei.map(tracing::field::debug);
+        self.say_how_it_ended(end, visitor.peer, imei);
+        // A peer that does not take the goodbye loses nothing.
+        let _ = timeout(GOODBYE_TIMEOUT, conversation.stream.shutdown()).await;
+        self.metrics.connection_closed();
+    }
+
+    fn say_how_it_ended(&self, end: Result<End, Broken>, peer: SocketAddr, imei: Option<Imei>) {
+        let who = imei.map(tracing::field::debug);
         match end {
-            Ok(End::Peer { pending_bytes: 0 }) => tracing::debug!(%peer, imei, "tracker hung up"),
+            Ok(End::Peer { pending_bytes: 0 }) => {
+                tracing::debug!(%peer, imei = who, "tracker hung up");
+            }
             Ok(End::Peer { pending_bytes }) => {
-                tracing::info!(%peer, imei, pending_bytes, "tracker hung up in the middle of a frame");
+                tracing::info!(%peer, imei = who, pending_bytes, "tracker hung up in the middle of a frame");
             }
-            Ok(End::Stopping) => tracing::debug!(%peer, imei, "closed: gateway is stopping"),
+            Ok(End::Stopping) => tracing::debug!(%peer, imei = who, "closed: gateway is stopping"),
             Ok(End::Displaced) => {
-                tracing::info!(%peer, imei, "closed: the tracker has a newer connection");
+                tracing::info!(%peer, imei = who, "closed: the tracker has a newer connection");
             }
-            Ok(End::Ours(reason)) => {
-                tracing::warn!(%peer, imei, reason = chain(&reason), "connection closed");
-            }
+            Ok(End::GivenUp(reason)) => self.shed(reason, peer, imei, "given up for others"),
+            Ok(End::Ours(reason)) => match shed_of(&reason) {
+                Some(shed) => self.shed(shed, peer, imei, &chain(&reason)),
+                None => {
+                    if let Some(left_out) = self.quiet_refusals.line(Instant::now()) {
+                        tracing::warn!(%peer, left_out, reason = chain(&reason), "tracker refused; its data stays in the device");
+                    }
+                }
+            },
             Err(broken) => {
-                tracing::warn!(%peer, imei, reason = chain(&broken), "connection broken");
+                if matches!(broken, Broken::WriteTimeout) {
+                    self.metrics.doors.shed(Shed::WriteTimeout);
+                }
+                if let Some(left_out) = self.quiet_broken.line(Instant::now()) {
+                    tracing::warn!(%peer, imei = who, left_out, reason = chain(&broken), "connection broken");
+                }
             }
         }
-        // A peer that does not take the goodbye loses nothing.
-        let _ = timeout(WRITE_TIMEOUT, conversation.stream.shutdown()).await;
+    }
+
+    /// Counts a connection that we end or do not take, and says so unless it has been said often
+    /// enough.
+    pub(super) fn shed(&self, reason: Shed, peer: SocketAddr, imei: Option<Imei>, why: &str) {
+        self.metrics.doors.shed(reason);
+        if let Some(left_out) = self.quiet[reason as usize].line(Instant::now()) {
+            let imei = imei.map(tracing::field::debug);
+            tracing::warn!(%peer, imei, kind = reason.as_str(), why, left_out, "connection closed by us");
+        }
+    }
+}
+
+/// What a close is counted as; `None` for a refused login, which has a count of its own.
+fn shed_of(reason: &CloseReason) -> Option<Shed> {
+    match reason {
+        CloseReason::Refused { .. } => None,
+        CloseReason::NotAnImei(_) | CloseReason::Bytes { .. } => Some(Shed::Unreadable),
+        CloseReason::HandshakeTimeout(_) => Some(Shed::HandshakeTimeout),
+        CloseReason::FrameTimeout(_) => Some(Shed::FrameTimeout),
+        CloseReason::IdleTimeout(_) => Some(Shed::IdleTimeout),
     }
 }
 
@@ -160,6 +215,7 @@ struct Conversation<'h, S> {
     stream: S,
     session: Session,
     visitor: Visitor,
+    place: Place,
     /// From the login on.
     seat: Option<Seat>,
     /// Bytes that the session has not taken yet.
@@ -188,6 +244,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                 }
                 Event::Stopping => return Ok(End::Stopping),
                 Event::Displaced => return Ok(End::Displaced),
+                Event::GivenUp(reason) => return Ok(End::GivenUp(reason)),
             }
         }
     }
@@ -195,10 +252,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
     /// Does what the session wants done about the pending bytes. Between two calls nothing waits
     /// for its receipt, so this is where something else may be said to the tracker.
     async fn obey(&mut self) -> Result<Option<End>, Broken> {
-        let mut pending = std::mem::take(&mut self.pending);
+        let pending = std::mem::take(&mut self.pending);
+        let began_before = self.session.partial_since();
         let mut rest = pending.as_slice();
-        while let Some(effect) = self.session.on_bytes(&mut rest, Instant::now()) {
+        while let Some(mut effect) = self.session.on_bytes(&mut rest, Instant::now()) {
+            if let Effect::Ask(imei) = effect {
+                let verdict = self
+                    .hall
+                    .access
+                    .ask(imei, self.visitor.peer.ip().to_canonical());
+                let Some(next) = self.session.on_verdict(verdict.await) else {
+                    continue;
+                };
+                effect = next;
+            }
             match effect {
+                Effect::Ask(_) => {}
                 Effect::Send(reply) => self.answer(&reply).await?,
                 Effect::Keep(keep) => {
                     let append = append(&keep, self.visitor.transport);
@@ -222,11 +291,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                 }
             }
         }
-        let taken = pending.len() - rest.len();
-        if taken < pending.len() {
-            pending.drain(..taken);
-            self.pending = pending;
-        }
+        self.pending = if rest.len() == pending.len() {
+            pending
+        } else {
+            rest.to_vec() // of exactly this size: what was answered needs no room
+        };
+        let is_another = self.session.partial_since() != began_before;
+        self.place.holds(self.pending.capacity(), is_another);
         Ok(None)
     }
 
@@ -243,6 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
         tokio::select! {
             () = self.hall.stop.cancelled() => Event::Stopping,
             () = displaced => Event::Displaced,
+            reason = self.place.given_up() => Event::GivenUp(reason),
             read = poll_fn(|cx| poll_read(stream, cx, pending)) => Event::Read(read),
             () = sleep_until(deadline.into()) => Event::Deadline,
         }
@@ -255,6 +327,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
         match (reply, imei) {
             (Reply::Accept, Some(imei)) => {
                 metrics.login(true);
+                self.place.logged_in();
                 self.seat = Some(self.hall.roster.enter(imei));
                 tracing::info!(%peer, ?imei, "tracker accepted");
             }
@@ -291,7 +364,7 @@ fn poll_read<S: AsyncRead + Unpin>(
     })
 }
 
-fn append(keep: &Keep<'_>, transport: Transport) -> Append {
+pub(super) fn append(keep: &Keep<'_>, transport: Transport) -> Append {
     Append {
         device: Device::Imei(keep.imei),
         transport,

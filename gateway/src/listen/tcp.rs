@@ -1,21 +1,15 @@
-//! The TCP door: accepts, and leads every tracker into the hall.
-//!
-//! Invariant: whoever finds no place is turned away without costing those who have one.
+//! The TCP door: every connection goes straight into the hall.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use contract::Transport;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use super::ListenError;
-use super::hall::{Hall, Visitor};
-
-/// Pause after the system refused a new connection (out of files, for example).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+use super::accept::accept_all;
+use super::{Hall, ListenError, bind};
 
 /// One listening socket.
 pub struct TcpDoor {
@@ -28,8 +22,7 @@ impl TcpDoor {
     /// # Errors
     /// [`ListenError::Bind`].
     pub async fn open(addr: SocketAddr, hall: Arc<Hall>) -> Result<Self, ListenError> {
-        let listener = TcpListener::bind(addr).await;
-        let listener = listener.map_err(|source| ListenError::Bind { addr, source })?;
+        let listener = bind(addr, "listen.tcp").await?;
         Ok(Self { listener, hall })
     }
 
@@ -40,41 +33,18 @@ impl TcpDoor {
         self.listener.local_addr()
     }
 
-    /// Accepts until told to stop; connections run on `tracker`.
-    pub async fn run(self, tracker: TaskTracker) {
-        loop {
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                () = self.hall.stop.cancelled() => return,
-            };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let Ok(place) = Arc::clone(&self.hall.places).try_acquire_owned() else {
-                self.hall.metrics.connection_shed();
-                tracing::warn!(%peer, connections_max = self.hall.config.connections_max, "too many connections: turned away");
-                continue;
-            };
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%peer, %error, "connection was gone before it began");
-                continue;
-            }
-            let hall = Arc::clone(&self.hall);
-            tracker.spawn(async move {
-                hall.metrics.connection_opened();
-                let visitor = Visitor {
-                    peer,
-                    transport: Transport::Tcp,
-                };
-                hall.receive(stream, visitor).await;
-                hall.metrics.connection_closed();
-                drop(place);
-            });
-        }
+    /// Accepts until told to stop; connections run on `sessions`.
+    pub async fn run(self, sessions: TaskTracker) {
+        let hall = &self.hall;
+        accept_all(
+            self.listener,
+            hall,
+            Transport::Tcp,
+            |stream, visitor, place| {
+                let hall = Arc::clone(hall);
+                sessions.spawn(async move { hall.receive(stream, visitor, place).await });
+            },
+        )
+        .await;
     }
 }

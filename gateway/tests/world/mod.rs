@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway::listen::{Hall, ListenConfig, TcpDoor};
+use gateway::access::{Access, AccessConfig};
+use gateway::listen::{Hall, Identity, ListenConfig, TcpDoor, TlsConfig, TlsDoor, UdpDoor};
 use gateway::metrics::Metrics;
 use gateway::roster::Roster;
-use gateway::session::{Admission, SessionLimits};
+use gateway::session::SessionLimits;
 use gateway::spool::{FullPolicy, Spool, SpoolConfig};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -29,6 +30,7 @@ pub struct World {
     pub spool: Spool,
     pub metrics: Arc<Metrics>,
     pub roster: Roster,
+    pub access: Access,
     pub hall: Arc<Hall>,
     pub stop: CancellationToken,
     pub sessions: TaskTracker,
@@ -38,7 +40,8 @@ pub struct World {
 pub struct Options {
     pub commit_interval_min: Duration,
     pub listen: ListenConfig,
-    pub admission: Admission,
+    pub access: AccessConfig,
+    pub spool_bytes_max: u64,
 }
 
 impl Default for Options {
@@ -47,9 +50,12 @@ impl Default for Options {
             commit_interval_min: Duration::ZERO,
             listen: ListenConfig {
                 connections_max: 1000,
+                connections_per_ip_max: 1000,
+                memory_bytes_max: 1 << 20,
                 session: limits(),
             },
-            admission: Admission::Open,
+            access: AccessConfig::open(),
+            spool_bytes_max: 64 << 20,
         }
     }
 }
@@ -69,7 +75,7 @@ impl World {
         let config = SpoolConfig {
             dir: dir.path().join("spool"),
             gateway: contract::GatewayId::new("test").unwrap(),
-            bytes_max: 64 << 20,
+            bytes_max: options.spool_bytes_max,
             full: FullPolicy::Refuse,
             commit_interval_min: options.commit_interval_min,
         };
@@ -77,9 +83,10 @@ impl World {
         let metrics = Arc::new(Metrics::default());
         let roster = Roster::new(1);
         let stop = CancellationToken::new();
+        let access = Access::open(options.access).unwrap();
         let hall = Hall::new(
             options.listen,
-            Arc::new(options.admission),
+            access.clone(),
             spool.clone(),
             Arc::clone(&metrics),
             roster.clone(),
@@ -89,6 +96,7 @@ impl World {
             spool,
             metrics,
             roster,
+            access,
             hall: Arc::new(hall),
             stop,
             sessions: TaskTracker::new(),
@@ -103,6 +111,26 @@ impl World {
         let addr = door.local_addr().unwrap();
         tokio::spawn(door.run(self.sessions.clone()));
         addr
+    }
+
+    /// The same for UDP.
+    pub async fn udp(&self) -> SocketAddr {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let door = UdpDoor::open(any, Arc::clone(&self.hall)).await.unwrap();
+        let addr = door.local_addr().unwrap();
+        tokio::spawn(door.run(self.sessions.clone()));
+        addr
+    }
+
+    /// The same for TLS.
+    pub async fn tls(&self, files: TlsConfig) -> (SocketAddr, Arc<Identity>) {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let identity = Arc::new(Identity::open(files).unwrap());
+        let (hall, ours) = (Arc::clone(&self.hall), Arc::clone(&identity));
+        let door = TlsDoor::open(any, ours, hall).await.unwrap();
+        let addr = door.local_addr().unwrap();
+        tokio::spawn(door.run(self.sessions.clone()));
+        (addr, identity)
     }
 
     /// A counter of the device side as `/status` shows it.
