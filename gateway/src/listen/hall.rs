@@ -131,59 +131,33 @@ impl Hall {
         }
     }
 
-    /// Talks with one tracker until one of the two hangs up.
-    pub(super) async fn receive<S>(&self, stream: S, visitor: Visitor, place: Place)
+    /// Talks with one tracker until one of the two hangs up. Not an `async fn`: that would keep
+    /// room for its arguments beside what is made of them, in every one of ten thousand.
+    pub(super) fn receive<S>(
+        self: Arc<Self>,
+        stream: S,
+        visitor: Visitor,
+        place: Place,
+    ) -> impl Future<Output = ()> + Send
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        self.metrics.connection_opened();
         let mut conversation = Conversation {
-            hall: self,
             stream,
             session: Session::new(self.config.session, visitor.came_at),
+            hall: self,
             visitor,
             place,
             seat: None,
             pending: Vec::new(),
         };
-        let end = conversation.converse().await;
-        let imei = conversation.seat.as_ref().map(Seat::imei);
-        self.say_how_it_ended(end, visitor.peer, imei);
-        // A peer that does not take the goodbye loses nothing.
-        let _ = timeout(GOODBYE_TIMEOUT, conversation.stream.shutdown()).await;
-        self.metrics.connection_closed();
-    }
-
-    fn say_how_it_ended(&self, end: Result<End, Broken>, peer: SocketAddr, imei: Option<Imei>) {
-        let who = imei.map(tracing::field::debug);
-        match end {
-            Ok(End::Peer { pending_bytes: 0 }) => {
-                tracing::debug!(%peer, imei = who, "tracker hung up");
-            }
-            Ok(End::Peer { pending_bytes }) => {
-                tracing::info!(%peer, imei = who, pending_bytes, "tracker hung up in the middle of a frame");
-            }
-            Ok(End::Stopping) => tracing::debug!(%peer, imei = who, "closed: gateway is stopping"),
-            Ok(End::Displaced) => {
-                tracing::info!(%peer, imei = who, "closed: the tracker has a newer connection");
-            }
-            Ok(End::GivenUp(reason)) => self.shed(reason, peer, imei, "given up for others"),
-            Ok(End::Ours(reason)) => match shed_of(&reason) {
-                Some(shed) => self.shed(shed, peer, imei, &chain(&reason)),
-                None => {
-                    if let Some(left_out) = self.quiet_refusals.line(Instant::now()) {
-                        tracing::warn!(%peer, left_out, reason = chain(&reason), "tracker refused; its data stays in the device");
-                    }
-                }
-            },
-            Err(broken) => {
-                if matches!(broken, Broken::WriteTimeout) {
-                    self.metrics.doors.shed(Shed::WriteTimeout);
-                }
-                if let Some(left_out) = self.quiet_broken.line(Instant::now()) {
-                    tracing::warn!(%peer, imei = who, left_out, reason = chain(&broken), "connection broken");
-                }
-            }
+        async move {
+            conversation.hall.metrics.connection_opened();
+            let end = conversation.converse().await;
+            conversation.say_how_it_ended(end);
+            // A peer that does not take the goodbye loses nothing.
+            let _ = timeout(GOODBYE_TIMEOUT, conversation.stream.shutdown()).await;
+            conversation.hall.metrics.connection_closed();
         }
     }
 
@@ -210,8 +184,8 @@ fn shed_of(reason: &CloseReason) -> Option<Shed> {
 }
 
 /// One tracker's connection and everything that is known about it.
-struct Conversation<'h, S> {
-    hall: &'h Hall,
+struct Conversation<S> {
+    hall: Arc<Hall>,
     stream: S,
     session: Session,
     visitor: Visitor,
@@ -222,7 +196,42 @@ struct Conversation<'h, S> {
     pending: Vec<u8>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
+    fn say_how_it_ended(&self, end: Result<End, Broken>) {
+        let (hall, peer) = (&self.hall, self.visitor.peer);
+        let imei = self.seat.as_ref().map(Seat::imei);
+        let who = imei.map(tracing::field::debug);
+        match end {
+            Ok(End::Peer { pending_bytes: 0 }) => {
+                tracing::debug!(%peer, imei = who, "tracker hung up");
+            }
+            Ok(End::Peer { pending_bytes }) => {
+                tracing::info!(%peer, imei = who, pending_bytes, "tracker hung up in the middle of a frame");
+            }
+            Ok(End::Stopping) => tracing::debug!(%peer, imei = who, "closed: gateway is stopping"),
+            Ok(End::Displaced) => {
+                tracing::info!(%peer, imei = who, "closed: the tracker has a newer connection");
+            }
+            Ok(End::GivenUp(reason)) => hall.shed(reason, peer, imei, "given up for others"),
+            Ok(End::Ours(reason)) => match shed_of(&reason) {
+                Some(shed) => hall.shed(shed, peer, imei, &chain(&reason)),
+                None => {
+                    if let Some(left_out) = hall.quiet_refusals.line(Instant::now()) {
+                        tracing::warn!(%peer, left_out, reason = chain(&reason), "tracker refused; its data stays in the device");
+                    }
+                }
+            },
+            Err(broken) => {
+                if matches!(broken, Broken::WriteTimeout) {
+                    hall.metrics.doors.shed(Shed::WriteTimeout);
+                }
+                if let Some(left_out) = hall.quiet_broken.line(Instant::now()) {
+                    tracing::warn!(%peer, imei = who, left_out, reason = chain(&broken), "connection broken");
+                }
+            }
+        }
+    }
+
     async fn converse(&mut self) -> Result<End, Broken> {
         loop {
             if let Some(end) = self.obey().await? {

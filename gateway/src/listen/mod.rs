@@ -5,6 +5,8 @@ mod hall;
 mod identity;
 mod places;
 mod quiet;
+#[cfg(test)]
+mod size_tests;
 mod tcp;
 mod tls;
 mod udp;

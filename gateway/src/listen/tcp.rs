@@ -41,8 +41,7 @@ impl TcpDoor {
             hall,
             Transport::Tcp,
             |stream, visitor, place| {
-                let hall = Arc::clone(hall);
-                sessions.spawn(async move { hall.receive(stream, visitor, place).await });
+                sessions.spawn(Arc::clone(hall).receive(stream, visitor, place));
             },
         )
         .await;

@@ -87,7 +87,8 @@ async fn shake(
         () = hall.stop.cancelled() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => hall.receive(stream, visitor, place).await,
+        // Boxed: only what is needed now is kept.
+        Ok(Ok(stream)) => Box::pin(hall.receive(stream, visitor, place)).await,
         Ok(Err(error)) => hall.shed(
             Shed::TlsHandshake,
             visitor.peer,
