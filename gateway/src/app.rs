@@ -11,12 +11,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Access, AccessError};
 use crate::admin::{self, Admin};
 use crate::check::{offline_promise, when_full};
 use crate::config::Config;
-use crate::listen::{ListenError, TcpDoor};
+use crate::listen::{Doors, Hall, ListenError};
 use crate::metrics::Metrics;
-use crate::session::Admission;
+use crate::roster::Roster;
 use crate::spool::{OpenError, Spool};
 use crate::uplink::Uplink;
 
@@ -29,6 +30,9 @@ pub enum AppError {
     /// A tracker address is taken or not ours.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The files of `access` cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The address of the pages is taken or not ours.
     #[error("cannot serve http.listen = {addr}: set another address, or \"\" for none")]
     Http {
@@ -38,7 +42,7 @@ pub enum AppError {
         #[source]
         source: std::io::Error,
     },
-    /// No random bits for the spool id.
+    /// No random bits for the spool ids and the first connection epoch.
     #[error("the system gives no random numbers")]
     Random(#[source] getrandom::Error),
 }
@@ -68,21 +72,21 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         tracing::warn!(file, "copy of a damaged segment kept");
     }
     let metrics = Arc::new(Metrics::default());
-    let admission = Arc::new(config.admission);
+    let access = Access::open(config.access)?;
     let (doors, sessions) = (TaskTracker::new(), TaskTracker::new());
-    for addr in config.tcp {
-        let door = TcpDoor::open(
-            addr,
-            config.listen.clone(),
-            Arc::clone(&admission),
-            spool.clone(),
-            Arc::clone(&metrics),
-            stop.clone(),
-        );
-        let door = door.await?;
-        tracing::info!(addr = %door.local_addr().unwrap_or(addr), "listening for trackers over TCP");
-        doors.spawn(door.run(sessions.clone()));
-    }
+    // 53 bits: what every reader of Redis can hold as a number.
+    let roster = Roster::new(getrandom::u64().map_err(AppError::Random)? >> 11);
+    let hall = Arc::new(Hall::new(
+        config.listen,
+        access.clone(),
+        spool.clone(),
+        Arc::clone(&metrics),
+        roster,
+        stop.clone(),
+    ));
+    let open = Doors::open(&config.doors, &hall).await?;
+    open.run(&doors, &sessions, stop.clone());
+    doors.spawn(access.clone().watch(stop.clone()));
     let pages = TaskTracker::new();
     let pages_stop = CancellationToken::new();
     if let Some(addr) = config.http {
@@ -95,16 +99,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         };
         pages.spawn(admin.serve(listener, pages_stop.clone()));
     }
-    let who = match &*admission {
-        Admission::Open => "every well-formed IMEI".to_owned(),
-        Admission::List(imeis) => format!("{} listed IMEIs", imeis.len()),
-    };
     let usage = spool.usage();
     tracing::info!(
         gateway = %config.gateway,
         forward_to = %config.uplink.redis.shown(),
         stream = %config.uplink.stream,
-        accept = who,
+        accept = access.status().to_words(),
         spool = %spool_dir.display(),
         spool_used_bytes = usage.used_bytes,
         spool_bytes_max = usage.bytes_max,

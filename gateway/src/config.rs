@@ -2,6 +2,7 @@
 //!
 //! Invariant: every part receives its own struct from here and never reads the environment.
 
+mod doors;
 pub mod redis_address;
 
 use std::net::SocketAddr;
@@ -13,8 +14,8 @@ use contract::{GatewayId, keys};
 use settings::{Key, Settings, SettingsError};
 use thiserror::Error;
 
-use crate::listen::ListenConfig;
-use crate::session::{Admission, SessionLimits};
+use crate::access::{AccessConfig, ListFileError};
+use crate::listen::{DoorsConfig, IdentityError, ListenConfig};
 use crate::spool::{FullPolicy, RealFs, SpoolConfig};
 use crate::uplink::{ConnectError, RedisConfig, UplinkConfig};
 
@@ -36,11 +37,29 @@ pub static KEYS: &[Key] = &[
         "Name of this gateway in Redis: letters, digits, '.', '_', '-'. Default: the owner of spool.dir, for a new one the host name.",
     ),
     Key::new("listen.tcp", "Addresses for trackers over TCP.").default("0.0.0.0:5027"),
+    Key::new("listen.udp", "Addresses for trackers over UDP.").default(""),
+    Key::new("listen.tls", "Addresses for trackers over TLS.").default(""),
+    Key::new("listen.tls_cert", "Certificate for trackers, PEM; read again when it changes."),
+    Key::new("listen.tls_key", "Its key, PEM."),
+    Key::new(
+        "listen.tls_client_ca",
+        "If set, trackers over TLS need a certificate of this authority, PEM.",
+    ),
     Key::new(
         "listen.connections_max",
-        "Trackers connected at the same time.",
+        "Trackers connected at the same time, over all addresses.",
     )
     .default("10000"),
+    Key::new(
+        "listen.connections_per_ip_max",
+        "Of them, from one address; mind operators that put many trackers behind one.",
+    )
+    .default("5000"),
+    Key::new(
+        "listen.memory_bytes_max",
+        "For frames that are still incomplete, all together; the oldest pays.",
+    )
+    .default("32MiB"),
     Key::new("listen.handshake_timeout", "From connection to login.").default("30s"),
     Key::new(
         "listen.frame_timeout",
@@ -59,12 +78,21 @@ pub static KEYS: &[Key] = &[
     .default("65535"),
     Key::new(
         "access.mode",
-        "Who may log in: open, or list (see access.list).",
+        "Who may log in: open (everybody), list (who is in access.list), learn (everybody for access.learn_for, then who was seen).",
     )
     .default("open"),
     Key::new(
         "access.list",
-        "File with one IMEI a line, for access.mode = \"list\".",
+        "File with one IMEI a line, ! in front of those denied; read again when it changes.",
+    ),
+    Key::new(
+        "access.learn_for",
+        "Running time in which new trackers are learned, from the first start on.",
+    )
+    .default("60m"),
+    Key::new(
+        "access.learned",
+        "Where learned IMEIs are remembered. Default: learned.txt beside spool.dir.",
     ),
     Key::new("spool.dir", "Directory of the durable spool.").default("/var/lib/milepost/spool"),
     Key::new(
@@ -176,26 +204,26 @@ pub enum ConfigError {
     #[error("spool.dir")]
     Spool(#[source] ::spool::SpoolError),
     /// The IMEI list is broken.
-    #[error("access.list {}", path.display())]
-    List {
-        /// The file.
-        path: PathBuf,
-        /// Which line.
-        #[source]
-        source: crate::session::ListError,
-    },
+    #[error("access")]
+    List(#[source] ListFileError),
+    /// Set both, or no address of `listen.tls`.
+    #[error("listen.tls needs both listen.tls_cert and listen.tls_key")]
+    HalfTls,
+    /// The certificate for trackers cannot be used.
+    #[error("listen.tls")]
+    Tls(#[source] IdentityError),
 }
 
 /// Everything the parts need.
 pub struct Config {
     /// Who we are.
     pub gateway: GatewayId,
-    /// TCP addresses.
-    pub tcp: Vec<SocketAddr>,
-    /// For the doors.
+    /// Where the doors are.
+    pub doors: DoorsConfig,
+    /// For what is behind them.
     pub listen: ListenConfig,
     /// Who may log in.
-    pub admission: Admission,
+    pub access: AccessConfig,
     /// For the spool.
     pub spool: SpoolConfig,
     /// For the uplink.
@@ -248,13 +276,13 @@ impl Config {
         let dir = settings.path("spool.dir")?;
         let gateway = gateway_id(settings, &dir)?;
         Ok(Self {
-            tcp: settings.socket_list("listen.tcp")?,
-            listen: listen(settings)?,
-            admission: admission(settings)?,
+            doors: doors::doors(settings)?,
+            listen: doors::listen(settings)?,
+            access: doors::access(settings, &dir)?,
             spool: SpoolConfig {
                 gateway: gateway.clone(),
                 dir,
-                bytes_max: settings.bytes("spool.bytes_max")?,
+                bytes_max: doors::spool_bytes_max(settings)?,
                 full: match settings.choice("spool.full", &SPOOL_FULL)? {
                     "trust-redis" => FullPolicy::TrustRedis,
                     "drop-oldest" => FullPolicy::DropOldest,
@@ -302,22 +330,6 @@ fn gateway_id(settings: &Settings, spool_dir: &Path) -> Result<GatewayId, Config
     GatewayId::new(name).map_err(ConfigError::GatewayId)
 }
 
-fn listen(settings: &Settings) -> Result<ListenConfig, ConfigError> {
-    let codec = codec::Limits {
-        frame_bytes_max: bytes_within(settings, "listen.frame_bytes_max", 1_280..=65_535)?,
-        ..codec::Limits::default()
-    };
-    Ok(ListenConfig {
-        connections_max: settings.integer("listen.connections_max", 1..=1_000_000)?,
-        session: SessionLimits {
-            handshake_timeout: settings.duration("listen.handshake_timeout")?,
-            frame_timeout: settings.duration("listen.frame_timeout")?,
-            idle_timeout: settings.duration("listen.idle_timeout")?,
-            codec,
-        },
-    })
-}
-
 fn bytes_within(
     settings: &Settings,
     name: &str,
@@ -329,17 +341,6 @@ fn bytes_within(
         let expected = format!("{} to {} bytes", range.start(), range.end());
         settings.invalid(name, expected, None).into()
     })
-}
-
-fn admission(settings: &Settings) -> Result<Admission, ConfigError> {
-    match settings.choice("access.mode", &["open", "list"])? {
-        "list" => {
-            let path = settings.path("access.list")?;
-            let text = read_file(&path)?;
-            Admission::from_list(&text).map_err(|source| ConfigError::List { path, source })
-        }
-        _ => Ok(Admission::Open),
-    }
 }
 
 fn uplink(settings: &Settings, gateway: GatewayId) -> Result<UplinkConfig, ConfigError> {

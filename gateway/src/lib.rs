@@ -7,6 +7,7 @@
 //! Data goes one way: [`listen`] → [`session`] → [`spool`] → [`uplink`]. Back come only a floor
 //! (what may be forgotten) and, later, orders.
 
+pub mod access;
 pub mod admin;
 pub mod app;
 pub mod chain;
@@ -16,6 +17,7 @@ pub mod config;
 pub mod explain;
 pub mod listen;
 pub mod metrics;
+pub mod roster;
 pub mod selftest;
 pub mod session;
 pub mod spool;

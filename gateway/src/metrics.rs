@@ -6,12 +6,16 @@
 //! Invariant: names are `milepost_gateway_<noun>_<unit or total>`; pure code returns outcomes and
 //! the shells count them here.
 
+mod doors;
+
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use contract::Lane;
 use serde::Serialize;
+
+pub use doors::{Datagram, DoorMetrics, DoorStatus, Shed};
 
 use crate::spool::{LaneUsage, Usage};
 
@@ -20,9 +24,10 @@ type LaneFigure = fn(&LaneUsage) -> u64;
 /// The counters; shared by every shell.
 #[derive(Debug, Default)]
 pub struct Metrics {
+    /// What was shed at the doors, and datagrams.
+    pub doors: DoorMetrics,
     connections: AtomicU64,
     connections_total: AtomicU64,
-    connections_shed: AtomicU64,
     logins_accepted: AtomicU64,
     logins_refused: AtomicU64,
     frames_damaged: AtomicU64,
@@ -52,12 +57,12 @@ pub struct UplinkStatus {
 pub struct DeviceStatus {
     connections: u64,
     connections_total: u64,
-    connections_shed: u64,
     logins_accepted: u64,
     logins_refused: u64,
     frames_damaged: u64,
     frames_not_kept: u64,
     records_acked: u64,
+    doors: DoorStatus,
 }
 
 impl Metrics {
@@ -70,11 +75,6 @@ impl Metrics {
     /// A connection ended.
     pub fn connection_closed(&self) {
         self.connections.fetch_sub(1, Relaxed);
-    }
-
-    /// A connection was turned away because there were too many.
-    pub fn connection_shed(&self) {
-        self.connections_shed.fetch_add(1, Relaxed);
     }
 
     /// A login was answered.
@@ -141,12 +141,12 @@ impl Metrics {
         DeviceStatus {
             connections: self.connections.load(Relaxed),
             connections_total: self.connections_total.load(Relaxed),
-            connections_shed: self.connections_shed.load(Relaxed),
             logins_accepted: self.logins_accepted.load(Relaxed),
             logins_refused: self.logins_refused.load(Relaxed),
             frames_damaged: self.frames_damaged.load(Relaxed),
             frames_not_kept: self.frames_not_kept.load(Relaxed),
             records_acked: self.records_acked.load(Relaxed),
+            doors: self.doors.status(),
         }
     }
 
@@ -170,11 +170,6 @@ impl Metrics {
         let rows = [
             ("connections", "gauge", devices.connections),
             ("connections_total", "counter", devices.connections_total),
-            (
-                "connections_shed_total",
-                "counter",
-                devices.connections_shed,
-            ),
             ("logins_accepted_total", "counter", devices.logins_accepted),
             ("logins_refused_total", "counter", devices.logins_refused),
             ("frames_damaged_total", "counter", devices.frames_damaged),
@@ -221,6 +216,7 @@ impl Metrics {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# TYPE {name} {kind}\n{name} {value}");
         }
+        self.doors.write_prometheus(&mut text);
         if let Some(days) = days_left {
             let name = "milepost_gateway_spool_left_days";
             let _ = writeln!(text, "# TYPE {name} gauge\n{name} {days}");

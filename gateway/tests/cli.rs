@@ -169,6 +169,44 @@ fn devices_are_listed_page_by_page() {
 }
 
 #[test]
+fn devices_are_allowed_and_denied_in_the_list() {
+    const IMEI: &str = "356307042441013";
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("imeis");
+    let env = [("GATEWAY__ACCESS__LIST", list.to_str().unwrap())];
+    let text = || std::fs::read_to_string(&list).unwrap_or_default();
+    let dry = run(&["device", "allow", "--dry-run", IMEI], &env);
+    assert!(
+        dry.out.contains("would now be allowed"),
+        "{}{}",
+        dry.out,
+        dry.err
+    );
+    assert_eq!(text(), "");
+    for (verb, says, left) in [
+        ("allow", "is now allowed", IMEI.to_owned()),
+        ("allow", "was already allowed", IMEI.to_owned()),
+        ("deny", "is now denied", format!("!{IMEI}")),
+        ("deny", "was already denied", format!("!{IMEI}")),
+        ("allow", "is now allowed", IMEI.to_owned()),
+    ] {
+        let ran = run(&["device", verb, IMEI], &env);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(ran.out.contains(says), "{verb}: {}", ran.out);
+        assert_eq!(text().trim(), left);
+    }
+    assert_eq!(run(&["device", "allow", "123"], &env).code, 2);
+    let unset = run(&["device", "allow", IMEI], &[]);
+    assert_eq!(unset.code, 2);
+    assert!(unset.err.contains("access.list"), "{}", unset.err);
+    let json = run(&["device", "deny", "--json", IMEI], &env).json();
+    assert_eq!(
+        (&json[0]["changed"], &json[0]["imei"]),
+        (&true.into(), &IMEI.into())
+    );
+}
+
+#[test]
 fn config_show_says_who_won() {
     let env = [
         ("REDIS_HOST", "h"),
@@ -198,6 +236,8 @@ fn help_has_examples_everywhere() {
         &["status"],
         &["selftest"],
         &["device", "ls"],
+        &["device", "allow"],
+        &["device", "deny"],
         &["config", "show"],
         &["spool"],
         &["explain"],

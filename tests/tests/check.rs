@@ -252,6 +252,7 @@ async fn mistakes_with_certificates_are_named() -> Result<()> {
     let made = |dates: Dates| -> Result<_> { Ok(identity(&stage.made(dates)?)) };
     let open = redis.pki().client("open")?;
     std::fs::set_permissions(&open.key, PermissionsExt::from_mode(0o644))?;
+    let old_door = redis.pki().expired_client("old-door")?;
     let wrong_name = stage.tls_server(Dates::Now, "redis.example")?;
     let expired = stage.tls_server(Dates::Past, "127.0.0.1")?;
     stage.expect(&[
@@ -291,6 +292,23 @@ async fn mistakes_with_certificates_are_named() -> Result<()> {
         Case::new("key for everybody", "W-CRT-103")
             .edit(identity(&open))
             .says("0600"),
+        Case::new("no certificate for trackers", "E-CRT-008")
+            .edit(vec![set("listen.tls", "127.0.0.1:0")])
+            .says("listen.tls_key"),
+        Case::new("other key for trackers", "E-CRT-008")
+            .edit(vec![
+                set("listen.tls", "127.0.0.1:0"),
+                cert("listen.tls_cert", &redis.pki().server("door")?.cert),
+                cert("listen.tls_key", &redis.pki().client("x")?.key),
+            ])
+            .says("do not fit together"),
+        Case::new("expired for trackers", "E-CRT-004")
+            .edit(vec![
+                set("listen.tls", "127.0.0.1:0"),
+                cert("listen.tls_cert", &old_door.cert),
+                cert("listen.tls_key", &old_door.key),
+            ])
+            .says("for trackers"),
         Case::new("wrong CA", "E-RED-004")
             .edit(vec![cert("uplink.ca", other.ca())])
             .says("uplink.ca"),

@@ -31,6 +31,7 @@ const LAST_S: u64 = 253_402_300_799;
 /// `now_ms`: milliseconds since 1970 UTC.
 pub(super) fn look(settings: &Settings, now_ms: u64) -> Look {
     let mut look = Look::new("certificates");
+    doors(&mut look, settings, now_ms);
     let path = |name| settings.optional_path(name).ok().flatten();
     let (cert, key, ca) = (path("uplink.cert"), path("uplink.key"), path("uplink.ca"));
     if cert.is_none() && key.is_none() && ca.is_none() {
@@ -53,6 +54,21 @@ pub(super) fn look(settings: &Settings, now_ms: u64) -> Look {
     dates(&mut look, "our certificate", path, &chain, now_ms);
     purpose(&mut look, path, &chain, authorities, now_ms);
     look
+}
+
+/// What trackers over TLS are shown; whether it is usable at all is told among the settings.
+fn doors(look: &mut Look, settings: &Settings, now_ms: u64) {
+    let path = settings.optional_path("listen.tls_cert").ok().flatten();
+    let Some(path) = path.filter(|_| settings.is_set("listen.tls")) else {
+        return;
+    };
+    let read = CertificateDer::pem_file_iter(&path);
+    let chain = read.and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    if let Ok(chain) = chain
+        && !chain.is_empty()
+    {
+        dates(look, "the certificate for trackers", &path, &chain, now_ms);
+    }
 }
 
 /// The PEM certificates of a file, at least one.
@@ -232,7 +248,7 @@ fn dates(
             format!("{whose} expired on {}", date(end_ms)),
             place,
             format!("{span}; today is {today}"),
-            "renew it; the running gateway takes the new files at its next connection",
+            "renew it; a running gateway takes the new files by itself",
         );
     } else if now_ms < begin_ms {
         look.bad(

@@ -6,9 +6,10 @@ use std::path::Path;
 use ::settings::{Origin, Problem, Settings, SettingsError};
 
 use super::Look;
+use crate::access::ListFileError;
 use crate::chain::chain;
 use crate::config::{self, Config, ConfigError, redis_address};
-use crate::explain::settings as pages;
+use crate::explain::{cert as cert_pages, settings as pages};
 use crate::uplink::ConnectError;
 
 /// The findings, and the settings if they can be read at all.
@@ -25,13 +26,9 @@ pub(super) fn look(file: Option<&Path>) -> (Look, Option<Settings>) {
         Ok(_) => look.good(summary(&settings, file)),
         // The spool's owner is the disk's matter.
         Err(ConfigError::Spool(_)) => {}
-        Err(ConfigError::File { path, source }) if is_list(&settings, &path) => look.bad(
-            &pages::ACCESS,
-            "the list of IMEIs cannot be read",
-            format!("{}, named by access.list", path.display()),
-            source.to_string(),
-            "correct access.list, or let the gateway's user read the file",
-        ),
+        // So is a cap that is too small to work.
+        Err(ConfigError::Settings(SettingsError::Invalid(it)))
+            if it.key == "spool.bytes_max" && settings.bytes("spool.bytes_max").is_ok() => {}
         Err(error) => report(&mut look, &error, file),
     }
     for (name, origin, why) in redis_address::without_effect(&settings) {
@@ -50,8 +47,26 @@ pub(super) fn look(file: Option<&Path>) -> (Look, Option<Settings>) {
     (look, Some(settings))
 }
 
-fn is_list(settings: &Settings, path: &Path) -> bool {
-    settings.path("access.list").is_ok_and(|list| list == path)
+fn of_list(look: &mut Look, error: &ListFileError) {
+    match error {
+        ListFileError::Line { path, source } => look.bad(
+            &pages::ACCESS_LINE,
+            format!("line {} of the IMEI list is no IMEI", source.line),
+            format!("{}:{}", path.display(), source.line),
+            format!(
+                "it says {:?}; an IMEI has 15 digits, the last is a check digit",
+                source.found
+            ),
+            "correct the line, or put a # before it",
+        ),
+        ListFileError::Read { path, source } | ListFileError::Write { path, source } => look.bad(
+            &pages::ACCESS,
+            "the list of IMEIs cannot be used",
+            path.display().to_string(),
+            source.to_string(),
+            "correct access.list, or let the gateway's user have the file",
+        ),
+    }
 }
 
 fn summary(settings: &Settings, file: Option<&Path>) -> String {
@@ -110,15 +125,20 @@ fn report(look: &mut Look, error: &ConfigError, file: Option<&Path>) {
             source.to_string(),
             "set gateway.id, for example to \"depot-1\"",
         ),
-        ConfigError::List { path, source } => look.bad(
-            &pages::ACCESS_LINE,
-            format!("line {} of the IMEI list is no IMEI", source.line),
-            format!("{}:{}", path.display(), source.line),
-            format!(
-                "it says {:?}; an IMEI has 15 digits, the last is a check digit",
-                source.found
-            ),
-            "correct the line, or put a # before it",
+        ConfigError::List(error) => of_list(look, error),
+        ConfigError::HalfTls => look.bad(
+            &cert_pages::DOOR,
+            "listen.tls has no certificate to show to trackers",
+            "listen.tls_cert, listen.tls_key",
+            error.to_string(),
+            "set both, or take the addresses out of listen.tls",
+        ),
+        ConfigError::Tls(source) => look.bad(
+            &cert_pages::DOOR,
+            "the certificate for trackers cannot be used",
+            "listen.tls_cert, listen.tls_key, listen.tls_client_ca",
+            chain(source),
+            "correct the file that is named; both belong into one bundle",
         ),
         other => look.bad(
             &pages::VALUE,

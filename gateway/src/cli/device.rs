@@ -1,7 +1,12 @@
 //! `gateway device`.
 
-use clap::Subcommand;
-use serde_json::Value;
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use codec::Imei;
+use gateway::access::{self, ListFileError};
+use gateway::session::ListLine;
+use serde_json::{Value, json};
 use settings::Settings;
 
 use super::{Failure, ask, output, status};
@@ -18,10 +23,41 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Let trackers in: put their IMEIs on access.list.
+    ///
+    /// A running gateway reads the list again within seconds. It decides in access.mode "list"; in
+    /// the other modes it takes back what `deny` did.
+    #[command(after_help = "\
+Examples:
+  gateway device allow 356307042441013
+  gateway device allow --dry-run 356307042441013 352093081451252")]
+    Allow(Imeis),
+    /// Keep trackers out, whatever access.mode says: put ! before their IMEIs on access.list.
+    #[command(after_help = "\
+Examples:
+  gateway device deny 356307042441013")]
+    Deny(Imeis),
+}
+
+#[derive(Args)]
+pub(super) struct Imeis {
+    /// Fifteen digits each.
+    #[arg(required = true, value_name = "IMEI")]
+    imeis: Vec<Imei>,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON, one object for each tracker.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn act(command: &DeviceCommand, settings: &Settings) -> Result<(), Failure> {
-    let DeviceCommand::Ls { json } = command;
+    let json = match command {
+        DeviceCommand::Ls { json } => json,
+        DeviceCommand::Allow(imeis) => return edit(imeis, settings, "allowed", access::allow),
+        DeviceCommand::Deny(imeis) => return edit(imeis, settings, "denied", access::deny),
+    };
     let addr = ask::addr(settings)?;
     let (mut path, mut count) = ("/devices".to_owned(), 0);
     loop {
@@ -48,6 +84,49 @@ pub(super) fn act(command: &DeviceCommand, settings: &Settings) -> Result<(), Fa
     }
     if count == 0 && !*json {
         output::print("no tracker has connected since the start\n");
+    }
+    Ok(())
+}
+
+type Edit = fn(&Path, Imei) -> Result<bool, ListFileError>;
+
+fn edit(imeis: &Imeis, settings: &Settings, done: &str, edit: Edit) -> Result<(), Failure> {
+    let list = settings
+        .optional_path("access.list")
+        .map_err(|error| Failure::new(2, error))?;
+    let Some(list) = list else {
+        let variable = "GATEWAY__ACCESS__LIST";
+        let why =
+            format!("access.list is not set, so there is no list to edit: set it, or {variable}");
+        return Err(Failure::new(2, why));
+    };
+    for imei in &imeis.imeis {
+        let is_new = if imeis.dry_run {
+            let listed = access::list(&list).map_err(|error| Failure::new(2, error))?;
+            let wanted = if done == "allowed" {
+                ListLine::Allow(*imei)
+            } else {
+                ListLine::Deny(*imei)
+            };
+            !listed.iter().any(|(line, _)| *line == wanted)
+        } else {
+            edit(&list, *imei).map_err(|error| Failure::new(2, error))?
+        };
+        let file = list.display();
+        if imeis.json {
+            let imei = imei.to_string();
+            let dry_run = imeis.dry_run;
+            output::line(
+                &json!({ "imei": imei, "is": done, "changed": is_new, "dry_run": dry_run }),
+            );
+        } else {
+            let how = match (is_new, imeis.dry_run) {
+                (false, _) => "was already",
+                (true, false) => "is now",
+                (true, true) => "would now be",
+            };
+            output::print(&format!("{imei} {how} {done} in {file}\n"));
+        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 
 use gateway::app::{self, AppError};
 use gateway::config::{Config, LogConfig, redis_address};
+use gateway::listen::ListenError;
 use gateway::spool::{OpenError, SpoolError};
 use settings::Settings;
 use tokio::signal::unix::{SignalKind, signal};
@@ -67,7 +68,9 @@ async fn run(config: Config) -> Result<(), Failure> {
     });
     app::run(config, stop).await.map_err(|error| {
         let exit = match error {
-            AppError::Spool(
+            AppError::Access(_)
+            | AppError::Listen(ListenError::Identity(_) | ListenError::NoIdentity)
+            | AppError::Spool(
                 OpenError::Dir(spool::fs::OpenError::Directory { .. })
                 | OpenError::Spool {
                     source: SpoolError::TooSmall { .. } | SpoolError::Owned { .. },

@@ -15,6 +15,8 @@ super::declare! {
         "Its extended key usage does not name client authentication: it is the certificate of a server, perhaps that of Redis itself. Issue one with clientAuth.";
     NO_CA = "E-CRT-007", 2, "uplink.ca holds no usable authority",
         "The file is readable, but what is in it cannot vouch for a server: it holds no certificate, or a damaged one. It should be the certificate of the authority that signed Redis's certificate.";
+    DOOR = "E-CRT-008", 2, "the certificate for trackers cannot be used",
+        "listen.tls shows a certificate to trackers: listen.tls_cert and its key listen.tls_key. One of them is not set, cannot be read, is not PEM, or they do not belong together; or listen.tls_client_ca holds no authority. A running gateway goes on with the files it read last.";
     SOON = "W-CRT-101", 0, "a certificate expires in less than 30 days",
         "Renew it now, while the way to the box is open. After that day Redis refuses the gateway and records pile up in the spool.";
     OTHER_CA = "W-CRT-102", 0, "our certificate is not signed by uplink.ca",
