@@ -343,13 +343,10 @@ fn bytes_within(
     })
 }
 
-fn uplink(settings: &Settings, gateway: GatewayId) -> Result<UplinkConfig, ConfigError> {
-    let retry_max: Duration = settings.duration("uplink.retry_max")?;
-    if retry_max < RETRY_MAX_MIN {
-        return Err(settings
-            .invalid("uplink.retry_max", "100ms or more", None)
-            .into());
-    }
+/// Where Redis is and who we are to it.
+/// # Errors
+/// [`ConfigError::Settings`], [`ConfigError::Redis`].
+pub fn redis(settings: &Settings) -> Result<RedisConfig, ConfigError> {
     let redis = RedisConfig {
         url: redis_address::address(settings)?.url,
         cert: settings.optional_path("uplink.cert")?,
@@ -357,9 +354,19 @@ fn uplink(settings: &Settings, gateway: GatewayId) -> Result<UplinkConfig, Confi
         ca: settings.optional_path("uplink.ca")?,
     };
     redis.check().map_err(ConfigError::Redis)?;
+    Ok(redis)
+}
+
+fn uplink(settings: &Settings, gateway: GatewayId) -> Result<UplinkConfig, ConfigError> {
+    let retry_max: Duration = settings.duration("uplink.retry_max")?;
+    if retry_max < RETRY_MAX_MIN {
+        return Err(settings
+            .invalid("uplink.retry_max", "100ms or more", None)
+            .into());
+    }
     Ok(UplinkConfig {
         gateway,
-        redis,
+        redis: redis(settings)?,
         stream: settings.text("uplink.stream")?.to_owned(),
         flush: settings.duration("uplink.flush")?,
         compress: settings.flag("uplink.compress")?,

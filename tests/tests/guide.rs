@@ -134,7 +134,8 @@ async fn the_guide_leads_from_a_tracker_to_a_stored_record() -> Result<()> {
     let file = std::fs::File::create(&log)?;
     let mut shell = Command::new("timeout")
         // The group goes as a whole, also what the script put into the background.
-        .args([&DEADLINE.as_secs().to_string(), "bash", "-c", &script])
+        .args(["--kill-after=20", &DEADLINE.as_secs().to_string()])
+        .args(["bash", "-c", &script])
         .env_clear()
         .env("PATH", path)
         .current_dir(dir.path())

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::Look;
 use crate::chain::chain;
-use crate::config::redis_address;
+use crate::config;
 use crate::explain::redis as pages;
 use crate::spool::RealFs;
 use crate::uplink::{ConnectError, RedisConfig};
@@ -38,25 +38,12 @@ pub(super) async fn look(settings: &Settings) -> (Look, Option<Clocks>) {
 }
 
 async fn steps(look: &mut Look, settings: &Settings) -> Option<Clocks> {
-    let path = |name| settings.optional_path(name).ok().flatten();
-    let Ok(address) = redis_address::address(settings) else {
-        look.skipped("not looked at: the address cannot be used");
+    // What is wrong with them is told among the settings.
+    let Ok(config) = config::redis(settings) else {
+        look.skipped("not looked at: address and certificates cannot be used");
         return None;
     };
-    let config = RedisConfig {
-        url: address.url,
-        cert: path("uplink.cert"),
-        key: path("uplink.key"),
-        ca: path("uplink.ca"),
-    };
-    let info = match config.check() {
-        // Told among the settings.
-        Err(_) => {
-            look.skipped("not looked at: address and certificates do not go together");
-            return None;
-        }
-        Ok(()) => config.url.as_str().into_connection_info().ok()?,
-    };
+    let info = config.url.as_str().into_connection_info().ok()?;
     way::look(look, &config, info.addr()).ok()?;
     let stream = settings.text("uplink.stream").ok()?;
     let asked = async {
