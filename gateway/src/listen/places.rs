@@ -1,5 +1,3 @@
-//! Pure: no I/O, no clock.
-//!
 //! Who may be connected, and who has to go so that others can stay.
 //!
 //! Why in one place: a flood of strangers and a slow drip of half frames are both answered by
