@@ -269,3 +269,11 @@ fn nothing_is_coloured_without_a_terminal() {
     let last = ran.out.lines().last().unwrap();
     assert!(last.contains("begin with `gateway explain E-"), "{last}");
 }
+
+#[test]
+fn a_gateway_that_cannot_start_says_who_knows_why() {
+    let ran = run(&["run"], &[("GATEWAY__SPOOL__DIR", "/proc/nowhere")]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("/proc/nowhere"), "{}", ran.err);
+    assert!(ran.err.contains("do     gateway check"), "{}", ran.err);
+}

@@ -122,6 +122,9 @@ pub(crate) fn main() -> ExitCode {
         Err(failure) => {
             if let Some(error) = failure.error {
                 eprintln!("gateway: {}", chain(error.as_ref()));
+                if matches!(cli.command, Command::Run) {
+                    eprintln!("  do     gateway check, with the same settings, names the cause");
+                }
             }
             ExitCode::from(failure.exit)
         }
