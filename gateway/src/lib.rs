@@ -12,6 +12,7 @@ pub mod app;
 pub mod chain;
 mod clock;
 pub mod config;
+pub mod downlink;
 pub mod listen;
 pub mod metrics;
 pub mod session;
