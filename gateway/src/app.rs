@@ -13,8 +13,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
 use crate::config::Config;
-use crate::listen::{ListenError, TcpDoor};
+use crate::listen::{Hall, ListenError, TcpDoor};
 use crate::metrics::Metrics;
+use crate::roster::Roster;
 use crate::session::Admission;
 use crate::spool::{OpenError, Spool};
 use crate::uplink::Uplink;
@@ -37,7 +38,7 @@ pub enum AppError {
         #[source]
         source: std::io::Error,
     },
-    /// No random bits for the spool id.
+    /// No random bits for the spool ids and the first connection epoch.
     #[error("the system gives no random numbers")]
     Random(#[source] getrandom::Error),
 }
@@ -68,16 +69,18 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     let metrics = Arc::new(Metrics::default());
     let admission = Arc::new(config.admission);
     let (doors, sessions) = (TaskTracker::new(), TaskTracker::new());
+    // 53 bits: what every reader of Redis can hold as a number.
+    let roster = Roster::new(getrandom::u64().map_err(AppError::Random)? >> 11);
+    let hall = Arc::new(Hall::new(
+        config.listen,
+        Arc::clone(&admission),
+        spool.clone(),
+        Arc::clone(&metrics),
+        roster,
+        stop.clone(),
+    ));
     for addr in config.tcp {
-        let door = TcpDoor::open(
-            addr,
-            config.listen.clone(),
-            Arc::clone(&admission),
-            spool.clone(),
-            Arc::clone(&metrics),
-            stop.clone(),
-        );
-        let door = door.await?;
+        let door = TcpDoor::open(addr, Arc::clone(&hall)).await?;
         tracing::info!(addr = %door.local_addr().unwrap_or(addr), "listening for trackers over TCP");
         doors.spawn(door.run(sessions.clone()));
     }

@@ -15,6 +15,7 @@ pub mod config;
 pub mod downlink;
 pub mod listen;
 pub mod metrics;
+pub mod roster;
 pub mod session;
 pub mod spool;
 pub mod spool_cli;

@@ -1,0 +1,304 @@
+//! What every door leads to: one small task per tracker around the pure session, over any stream.
+//!
+//! Why the task decides nothing: it reads when the session wants bytes, writes what the session
+//! says, keeps what the session hands over, and hangs up when told.
+//!
+//! Invariants: a silent connection holds no buffer, any other one the bytes that wait for the rest
+//! of their frame; a stopping gateway and a displaced connection still acknowledge the frame that
+//! they have begun to keep.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use contract::{Device, Transport};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::ListenConfig;
+use crate::chain::chain;
+use crate::clock;
+use crate::metrics::Metrics;
+use crate::roster::{Roster, Seat};
+use crate::session::{Admission, CloseReason, Effect, Keep, Reply, Session};
+use crate::spool::{Append, KeepError, Spool};
+
+/// Bytes asked of a socket at once.
+const READ_BYTES: usize = 8192;
+
+/// A tracker that does not take four bytes for so long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+thread_local! {
+    /// Lent to whichever connection of this thread reads just now: ten thousand silent trackers
+    /// need no buffer each.
+    static SCRATCH: RefCell<[u8; READ_BYTES]> = const { RefCell::new([0; READ_BYTES]) };
+}
+
+/// Everything a connection needs; one for all doors.
+pub struct Hall {
+    pub(super) config: ListenConfig,
+    admission: Arc<Admission>,
+    spool: Spool,
+    pub(super) metrics: Arc<Metrics>,
+    roster: Roster,
+    pub(super) stop: CancellationToken,
+    pub(super) places: Arc<Semaphore>,
+}
+
+/// Who came through which door.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Visitor {
+    pub(super) peer: SocketAddr,
+    pub(super) transport: Transport,
+}
+
+/// Why a connection ended without the session wanting it.
+#[derive(Debug, Error)]
+enum Broken {
+    #[error("connection lost")]
+    Io(#[from] io::Error),
+    #[error("the tracker did not take its answer within {} s", WRITE_TIMEOUT.as_secs())]
+    WriteTimeout,
+    #[error("frame not kept, so not acknowledged; the tracker will send it again")]
+    NotKept(#[source] KeepError),
+}
+
+/// How a connection ended.
+enum End {
+    Peer { pending_bytes: usize },
+    Stopping,
+    Displaced,
+    Ours(CloseReason),
+}
+
+/// What a connection that waits can meet.
+enum Event {
+    Read(io::Result<usize>),
+    Deadline,
+    Stopping,
+    Displaced,
+}
+
+impl Hall {
+    /// For doors to lead to; `stop` ends every conversation after the frame it has begun to keep.
+    #[must_use]
+    pub fn new(
+        config: ListenConfig,
+        admission: Arc<Admission>,
+        spool: Spool,
+        metrics: Arc<Metrics>,
+        roster: Roster,
+        stop: CancellationToken,
+    ) -> Self {
+        let places = Arc::new(Semaphore::new(config.connections_max));
+        Self {
+            config,
+            admission,
+            spool,
+            metrics,
+            roster,
+            stop,
+            places,
+        }
+    }
+
+    /// Talks with one tracker until one of the two hangs up.
+    pub(super) async fn receive<S>(&self, stream: S, visitor: Visitor)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let session = Session::new(
+            self.config.session,
+            Arc::clone(&self.admission),
+            Instant::now(),
+        );
+        let mut conversation = Conversation {
+            hall: self,
+            stream,
+            session,
+            visitor,
+            seat: None,
+            pending: Vec::new(),
+        };
+        let end = conversation.converse().await;
+        let peer = visitor.peer;
+        let imei = conversation.seat.as_ref().map(Seat::imei);
+        let imei = imei.map(tracing::field::debug);
+        match end {
+            Ok(End::Peer { pending_bytes: 0 }) => tracing::debug!(%peer, imei, "tracker hung up"),
+            Ok(End::Peer { pending_bytes }) => {
+                tracing::info!(%peer, imei, pending_bytes, "tracker hung up in the middle of a frame");
+            }
+            Ok(End::Stopping) => tracing::debug!(%peer, imei, "closed: gateway is stopping"),
+            Ok(End::Displaced) => {
+                tracing::info!(%peer, imei, "closed: the tracker has a newer connection");
+            }
+            Ok(End::Ours(reason)) => {
+                tracing::warn!(%peer, imei, reason = chain(&reason), "connection closed");
+            }
+            Err(broken) => {
+                tracing::warn!(%peer, imei, reason = chain(&broken), "connection broken");
+            }
+        }
+        // A peer that does not take the goodbye loses nothing.
+        let _ = timeout(WRITE_TIMEOUT, conversation.stream.shutdown()).await;
+    }
+}
+
+/// One tracker's connection and everything that is known about it.
+struct Conversation<'h, S> {
+    hall: &'h Hall,
+    stream: S,
+    session: Session,
+    visitor: Visitor,
+    /// From the login on.
+    seat: Option<Seat>,
+    /// Bytes that the session has not taken yet.
+    pending: Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
+    async fn converse(&mut self) -> Result<End, Broken> {
+        loop {
+            if let Some(end) = self.obey().await? {
+                return Ok(end);
+            }
+            match self.next_event().await {
+                Event::Read(Ok(0)) => {
+                    return Ok(End::Peer {
+                        pending_bytes: self.pending.len(),
+                    });
+                }
+                Event::Read(Ok(_)) => self.session.on_read(Instant::now()),
+                Event::Read(Err(error)) => return Err(error.into()),
+                Event::Deadline => {
+                    if let Some(Effect::Close(_, reason)) = self.session.on_timeout(Instant::now())
+                    {
+                        return Ok(End::Ours(reason));
+                    }
+                }
+                Event::Stopping => return Ok(End::Stopping),
+                Event::Displaced => return Ok(End::Displaced),
+            }
+        }
+    }
+
+    /// Does what the session wants done about the pending bytes. Between two calls nothing waits
+    /// for its receipt, so this is where something else may be said to the tracker.
+    async fn obey(&mut self) -> Result<Option<End>, Broken> {
+        let mut pending = std::mem::take(&mut self.pending);
+        let mut rest = pending.as_slice();
+        while let Some(effect) = self.session.on_bytes(&mut rest, Instant::now()) {
+            match effect {
+                Effect::Send(reply) => self.answer(&reply).await?,
+                Effect::Keep(keep) => {
+                    let append = append(&keep, self.visitor.transport);
+                    let receipt = self.hall.spool.append(append).await.map_err(|error| {
+                        self.hall.metrics.frame_not_kept();
+                        Broken::NotKept(error)
+                    })?;
+                    if let Some(reply) = self.session.on_durable(&receipt) {
+                        self.answer(&reply).await?;
+                        self.hall.metrics.records_acked(receipt.record_count());
+                    }
+                    if self.seat.as_ref().is_some_and(Seat::is_displaced) {
+                        return Ok(Some(End::Displaced));
+                    }
+                }
+                Effect::Close(reply, reason) => {
+                    if let Some(reply) = reply {
+                        self.answer(&reply).await?;
+                    }
+                    return Ok(Some(End::Ours(reason)));
+                }
+            }
+        }
+        let taken = pending.len() - rest.len();
+        if taken < pending.len() {
+            pending.drain(..taken);
+            self.pending = pending;
+        }
+        Ok(None)
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let deadline = self.session.deadline();
+        let (stream, pending) = (&mut self.stream, &mut self.pending);
+        let seat = self.seat.as_ref();
+        let displaced = async {
+            match seat {
+                Some(seat) => seat.displaced().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.hall.stop.cancelled() => Event::Stopping,
+            () = displaced => Event::Displaced,
+            read = poll_fn(|cx| poll_read(stream, cx, pending)) => Event::Read(read),
+            () = sleep_until(deadline.into()) => Event::Deadline,
+        }
+    }
+
+    async fn answer(&mut self, reply: &Reply) -> Result<(), Broken> {
+        let metrics = &self.hall.metrics;
+        let peer = self.visitor.peer;
+        let imei = self.session.imei();
+        match (reply, imei) {
+            (Reply::Accept, Some(imei)) => {
+                metrics.login(true);
+                self.seat = Some(self.hall.roster.enter(imei));
+                tracing::info!(%peer, ?imei, "tracker accepted");
+            }
+            (Reply::Refuse, _) => metrics.login(false),
+            (Reply::Damaged, _) => {
+                metrics.frame_damaged();
+                tracing::warn!(%peer, imei = imei.map(tracing::field::debug), "frame checksum wrong: answered 0, the tracker will send it again");
+            }
+            (Reply::Ack(_) | Reply::Accept, _) => {}
+        }
+        let (bytes, length) = reply.to_bytes();
+        let written = timeout(WRITE_TIMEOUT, async {
+            self.stream.write_all(&bytes[..length]).await?;
+            self.stream.flush().await
+        });
+        Ok(written.await.map_err(|_| Broken::WriteTimeout)??)
+    }
+}
+
+/// Reads what is there behind `pending`; 0 at the end of the stream. Nothing is taken from the
+/// stream unless this returns ready.
+fn poll_read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+    pending: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut buffer = ReadBuf::new(scratch);
+        let read = Pin::new(stream).poll_read(cx, &mut buffer);
+        read.map_ok(|()| {
+            pending.extend_from_slice(buffer.filled());
+            buffer.filled().len()
+        })
+    })
+}
+
+fn append(keep: &Keep<'_>, transport: Transport) -> Append {
+    Append {
+        device: Device::Imei(keep.imei),
+        transport,
+        lane: keep.lane,
+        received_at_ms: clock::now_ms(),
+        record_count: keep.record_count,
+        panic: keep.panic,
+        bytes: keep.data.to_vec(),
+    }
+}
