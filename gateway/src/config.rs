@@ -2,6 +2,8 @@
 //!
 //! Invariant: every part receives its own struct from here and never reads the environment.
 
+mod commands;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use contract::{GatewayId, keys};
 use settings::{Key, Settings, SettingsError};
 use thiserror::Error;
 
+use crate::downlink::DownlinkConfig;
 use crate::listen::ListenConfig;
 use crate::session::{Admission, SessionLimits};
 use crate::spool::{FullPolicy, RealFs, SpoolConfig};
@@ -120,6 +123,16 @@ pub static KEYS: &[Key] = &[
     )
     .default("5s"),
     Key::new(
+        "commands.enabled",
+        "Take orders for trackers from Redis and publish which trackers are here.",
+    )
+    .default("true"),
+    Key::new(
+        "commands.reply_timeout",
+        "How long a tracker may take to reply to a command, 1s to 600s.",
+    )
+    .default("30s"),
+    Key::new(
         "http.listen",
         "Address of /health, /status and /metrics; empty for none.",
     )
@@ -181,6 +194,8 @@ pub struct Config {
     pub spool: SpoolConfig,
     /// For the uplink.
     pub uplink: UplinkConfig,
+    /// For the downlink, unless it is switched off.
+    pub commands: Option<DownlinkConfig>,
     /// For the pages.
     pub http: Option<SocketAddr>,
     /// How to log.
@@ -228,7 +243,9 @@ impl Config {
     pub fn new(settings: &Settings) -> Result<Self, ConfigError> {
         let dir = settings.path("spool.dir")?;
         let gateway = gateway_id(settings, &dir)?;
+        let uplink = uplink(settings, gateway.clone())?;
         Ok(Self {
+            commands: commands::read(settings, &gateway, &uplink)?,
             tcp: settings.socket_list("listen.tcp")?,
             listen: listen(settings)?,
             admission: admission(settings)?,
@@ -243,7 +260,7 @@ impl Config {
                 },
                 commit_interval_min: commit_interval_min(settings)?,
             },
-            uplink: uplink(settings, gateway.clone())?,
+            uplink,
             http: match settings.optional_text("http.listen")? {
                 None | Some("") => None,
                 Some(_) => Some(settings.socket("http.listen")?),

@@ -6,6 +6,8 @@
 //! Invariant: names are `milepost_gateway_<noun>_<unit or total>`; pure code returns outcomes and
 //! the shells count them here.
 
+pub mod downlink;
+
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -34,6 +36,8 @@ pub struct Metrics {
     envelopes_resent: AtomicU64,
     in_flight_bytes: AtomicU64,
     trouble: Mutex<Option<String>>,
+    /// Of the downlink.
+    pub downlink: downlink::DownlinkMetrics,
 }
 
 /// The uplink as `/status` shows it.
@@ -216,7 +220,7 @@ impl Metrics {
             ("uplink_in_flight_bytes", "gauge", uplink.in_flight_bytes),
         ];
         let mut text = String::new();
-        for (name, kind, value) in rows {
+        for (name, kind, value) in rows.into_iter().chain(self.downlink.rows()) {
             let name = format!("milepost_gateway_{name}");
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# TYPE {name} {kind}\n{name} {value}");

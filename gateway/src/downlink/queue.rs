@@ -23,8 +23,8 @@ use contract::command::{CommandStatus, Order};
 use serde::Serialize;
 use spool::intents::Intent;
 
-pub use super::report::{Effect, EntryId, Now, Reason, Report, Write};
 use super::report::imei_of;
+pub use super::report::{Effect, EntryId, Now, Reason, Report, Write};
 use desk::{Current, Desk, Heard, Job, Step, Unanswered};
 use spent::Spent;
 
@@ -60,8 +60,8 @@ pub struct OrderView {
     pub sends: u32,
 }
 
-/// All orders of this gateway.
-#[derive(Debug)]
+/// All orders of this gateway. Clones are for tests that try every continuation.
+#[derive(Clone, Debug)]
 pub struct Queue {
     reply_timeout: Duration,
     /// Which connection of a device is the living one.
@@ -189,12 +189,7 @@ impl Queue {
     }
 
     /// The intent is durable: what to write, if it still may be written.
-    pub fn begun<R>(
-        &mut self,
-        cid: &str,
-        receipt: R,
-        now: Now,
-    ) -> (Option<Write<R>>, Vec<Effect>) {
+    pub fn begun<R>(&mut self, cid: &str, receipt: R, now: Now) -> (Option<Write<R>>, Vec<Effect>) {
         let Some((imei, current)) = self.current(cid, |step| step == Step::Beginning) else {
             return (None, Vec::new());
         };
@@ -232,9 +227,9 @@ impl Queue {
     }
 
     /// The bytes are in the socket.
-    pub fn written(&mut self, cid: &str, now: Now) -> Vec<Effect> {
+    pub fn written(&mut self, cid: &str, epoch: u64, now: Now) -> Vec<Effect> {
         let until = now.at + self.reply_timeout;
-        let Some((_, current)) = self.current(cid, Step::is_writing) else {
+        let Some((_, current)) = self.current(cid, |step| step == Step::Writing { epoch }) else {
             return Vec::new();
         };
         current.step = Step::Awaiting { until };
@@ -246,8 +241,9 @@ impl Queue {
     }
 
     /// Some of the bytes may be in the socket.
-    pub fn broken(&mut self, cid: &str, now: Now) -> Vec<Effect> {
-        let Some((imei, current)) = self.current(cid, Step::is_writing) else {
+    pub fn broken(&mut self, cid: &str, epoch: u64, now: Now) -> Vec<Effect> {
+        let writing = |step| step == Step::Writing { epoch };
+        let Some((imei, current)) = self.current(cid, writing) else {
             return Vec::new();
         };
         let attempt = current.job.order.attempt;
@@ -256,8 +252,8 @@ impl Queue {
     }
 
     /// No byte is in the socket: there was no connection to take them, or it was too late.
-    pub fn unwritten(&mut self, cid: &str, now: Now) -> Vec<Effect> {
-        match self.current(cid, Step::is_writing) {
+    pub fn unwritten(&mut self, cid: &str, epoch: u64, now: Now) -> Vec<Effect> {
+        match self.current(cid, |step| step == Step::Writing { epoch }) {
             Some((imei, _)) => self.give_back(imei, now),
             None => Vec::new(),
         }
@@ -303,7 +299,11 @@ impl Queue {
         self.waiting -= 1;
         self.places.remove(cid);
         self.tidy(imei);
-        Some(vec![job.report(CommandStatus::Nack, Reason::Cancelled, now)])
+        Some(vec![job.report(
+            CommandStatus::Nack,
+            Reason::Cancelled,
+            now,
+        )])
     }
 
     /// Ends what is over by now.
@@ -372,6 +372,12 @@ impl Queue {
         effects
     }
 
+    /// Has the device a living connection?
+    #[must_use]
+    pub fn is_here(&self, imei: Imei) -> bool {
+        self.here.contains_key(&imei)
+    }
+
     /// Orders that wait, and orders on their way.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
@@ -385,11 +391,7 @@ impl Queue {
     }
 
     /// The order on its way with this id, if it is at such a step.
-    fn current(
-        &mut self,
-        cid: &str,
-        at: impl Fn(Step) -> bool,
-    ) -> Option<(Imei, &mut Current)> {
+    fn current(&mut self, cid: &str, at: impl Fn(Step) -> bool) -> Option<(Imei, &mut Current)> {
         let imei = *self.places.get(cid)?;
         let current = self.desks.get_mut(&imei)?.current.as_mut()?;
         (current.job.order.cid == cid && at(current.step)).then_some((imei, current))
@@ -412,13 +414,7 @@ impl Queue {
         }
     }
 
-    fn end(
-        &mut self,
-        imei: Imei,
-        status: CommandStatus,
-        reason: Reason,
-        now: Now,
-    ) -> Vec<Effect> {
+    fn end(&mut self, imei: Imei, status: CommandStatus, reason: Reason, now: Now) -> Vec<Effect> {
         self.end_with(imei, status, reason, String::new(), now)
     }
 

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::ListenConfig;
 use crate::chain::chain;
 use crate::clock;
+use crate::downlink::{Command, Downlink, Line};
 use crate::metrics::Metrics;
 use crate::roster::{Roster, Seat};
 use crate::session::{Admission, CloseReason, Effect, Keep, Reply, Session};
@@ -50,6 +51,7 @@ pub struct Hall {
     spool: Spool,
     pub(super) metrics: Arc<Metrics>,
     roster: Roster,
+    downlink: Option<Downlink>,
     pub(super) stop: CancellationToken,
     pub(super) places: Arc<Semaphore>,
 }
@@ -84,6 +86,7 @@ enum End {
 enum Event {
     Read(io::Result<usize>),
     Deadline,
+    Command(Command),
     Stopping,
     Displaced,
 }
@@ -106,9 +109,17 @@ impl Hall {
             spool,
             metrics,
             roster,
+            downlink: None,
             stop,
             places,
         }
+    }
+
+    /// Takes commands for trackers from there.
+    #[must_use]
+    pub fn with_downlink(mut self, downlink: Option<Downlink>) -> Self {
+        self.downlink = downlink;
+        self
     }
 
     /// Talks with one tracker until one of the two hangs up.
@@ -126,6 +137,7 @@ impl Hall {
             stream,
             session,
             visitor,
+            line: None,
             seat: None,
             pending: Vec::new(),
         };
@@ -160,6 +172,8 @@ struct Conversation<'h, S> {
     stream: S,
     session: Session,
     visitor: Visitor,
+    /// Where commands come from, from the login on. Before the seat, so that it goes first.
+    line: Option<Line>,
     /// From the login on.
     seat: Option<Seat>,
     /// Bytes that the session has not taken yet.
@@ -186,6 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                         return Ok(End::Ours(reason));
                     }
                 }
+                Event::Command(command) => self.command(command).await?,
                 Event::Stopping => return Ok(End::Stopping),
                 Event::Displaced => return Ok(End::Displaced),
             }
@@ -209,6 +224,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                     if let Some(reply) = self.session.on_durable(&receipt) {
                         self.answer(&reply).await?;
                         self.hall.metrics.records_acked(receipt.record_count());
+                    }
+                    if let Some(line) = &self.line {
+                        line.heard(keep.data);
                     }
                     if self.seat.as_ref().is_some_and(Seat::is_displaced) {
                         return Ok(Some(End::Displaced));
@@ -240,12 +258,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                 None => std::future::pending().await,
             }
         };
+        let may_command = self.session.may_command();
+        let line = self.line.as_mut();
+        let command = async {
+            match line {
+                Some(line) if may_command => line.command().await,
+                _ => std::future::pending().await,
+            }
+        };
+        // In this order: a frame that is there already goes before a command.
         tokio::select! {
+            biased;
             () = self.hall.stop.cancelled() => Event::Stopping,
             () = displaced => Event::Displaced,
             read = poll_fn(|cx| poll_read(stream, cx, pending)) => Event::Read(read),
+            command = command => Event::Command(command),
             () = sleep_until(deadline.into()) => Event::Deadline,
         }
+    }
+
+    async fn command(&mut self, command: Command) -> Result<(), Broken> {
+        // One that came too late says so by itself.
+        let Some(saying) = command.begin(clock::now_ms()) else {
+            return Ok(());
+        };
+        let written = timeout(WRITE_TIMEOUT, async {
+            self.stream.write_all(saying.bytes()).await?;
+            self.stream.flush().await
+        });
+        written.await.map_err(|_| Broken::WriteTimeout)??;
+        saying.written();
+        Ok(())
     }
 
     async fn answer(&mut self, reply: &Reply) -> Result<(), Broken> {
@@ -255,7 +298,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
         match (reply, imei) {
             (Reply::Accept, Some(imei)) => {
                 metrics.login(true);
-                self.seat = Some(self.hall.roster.enter(imei));
+                let seat = self.hall.roster.enter(imei);
+                let downlink = self.hall.downlink.as_ref();
+                self.line = downlink.map(|downlink| downlink.attach(imei, seat.epoch()));
+                self.seat = Some(seat);
                 tracing::info!(%peer, ?imei, "tracker accepted");
             }
             (Reply::Refuse, _) => metrics.login(false),

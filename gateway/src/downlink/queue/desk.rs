@@ -16,7 +16,7 @@ use spool::intents::Intent;
 use super::{Effect, EntryId, LATE_MAX, Now, OrderView, Reason, Report};
 
 /// An order and what is left to do about it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Job {
     pub(super) order: Order,
     /// Until the first report has taken it.
@@ -37,20 +37,14 @@ pub(super) enum Step {
     Awaiting { until: Instant },
 }
 
-impl Step {
-    pub(super) fn is_writing(self) -> bool {
-        matches!(self, Self::Writing { .. })
-    }
-}
-
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Current {
     pub(super) job: Job,
     pub(super) step: Step,
 }
 
 /// The last order whose reply did not come in time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Unanswered {
     cid: String,
     attempt: u32,
@@ -58,7 +52,7 @@ pub(super) struct Unanswered {
     pub(super) since: Instant,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Desk {
     pub(super) waiting: VecDeque<Job>,
     pub(super) current: Option<Current>,

@@ -10,7 +10,7 @@ use contract::command::Order;
 /// Orders remembered; older ones have long been released.
 const REMEMBERED_MAX: usize = 4096;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Spent {
     attempts: HashMap<String, u32>,
     oldest_first: VecDeque<String>,
