@@ -27,6 +27,8 @@ enum Event {
     Seat,
     Leave,
     LeaveOld,
+    /// What the mailbox of a dead connection held is dropped, and says so.
+    Dropped,
     Begun,
     NotBegun,
     Written,
@@ -42,7 +44,8 @@ enum Event {
     Cancel,
 }
 
-const EVENTS: [Event; 16] = [
+const EVENTS: [Event; 17] = [
+    Event::Dropped,
     Event::Order,
     Event::Again,
     Event::Seat,
@@ -93,6 +96,8 @@ struct World {
     /// For the one thread of the intent log, in this order.
     jobs: VecDeque<Job>,
     to_write: Vec<(String, u64)>,
+    in_a_dead_mailbox: Vec<(String, u64)>,
+    living: Option<u64>,
     /// Durable and not yet forgotten.
     intents: BTreeSet<String>,
     /// In the order of their first bytes.
@@ -112,6 +117,8 @@ impl World {
             epoch_next: 1,
             jobs: VecDeque::new(),
             to_write: Vec::new(),
+            in_a_dead_mailbox: Vec::new(),
+            living: None,
             intents: BTreeSet::new(),
             first_touch: Vec::new(),
         }
@@ -156,6 +163,7 @@ impl World {
                 let epoch = self.epoch_next;
                 self.epoch_next += 1;
                 self.epochs.push(epoch);
+                self.living = Some(epoch);
                 self.queue.seated(self.imei, epoch, now)
             }
             Event::Leave | Event::LeaveOld => {
@@ -168,15 +176,21 @@ impl World {
                 let epoch = self.epochs.remove(at);
                 let effects = self.queue.left(self.imei, epoch, now);
                 self.obey(effects);
-                // What its mailbox still held speaks up when it is dropped.
                 let (gone, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.to_write)
                     .into_iter()
                     .partition(|(_, at)| *at == epoch);
                 self.to_write = rest;
-                for (cid, epoch) in gone {
-                    let effects = self.queue.unwritten(&cid, epoch, now);
-                    self.obey(effects);
-                }
+                self.in_a_dead_mailbox.extend(gone);
+                self.living.take_if(|living| *living == epoch);
+                Vec::new()
+            }
+            Event::Dropped => {
+                let Some((cid, epoch)) = self.in_a_dead_mailbox.pop() else {
+                    return false;
+                };
+                let before = self.queue.view();
+                assert_eq!(self.queue.unwritten(&cid, epoch, now), []);
+                assert_eq!(before, self.queue.view(), "it was taken back already");
                 Vec::new()
             }
             Event::Begun => {
@@ -259,11 +273,7 @@ impl World {
 
     fn check_write(&self, write: &Write<String>, now: Now) {
         assert_eq!(write.receipt, write.cid);
-        assert_eq!(
-            Some(&write.epoch),
-            self.epochs.last(),
-            "the living connection"
-        );
+        assert_eq!(Some(write.epoch), self.living);
         assert!(write.expires_ms > now.wall_ms, "not too late");
         let known = &self.known[&write.cid];
         let most = if known.idempotent { RETRIES_MAX } else { 0 };
@@ -310,6 +320,7 @@ impl World {
 
     /// Holds after every step.
     fn check(&self) {
+        assert_eq!(self.queue.is_here(self.imei), self.living.is_some());
         let view = self.queue.view();
         let on_the_way = view.iter().filter(|order| order.state != "waiting");
         assert!(on_the_way.count() <= 1, "{view:?}");
@@ -324,7 +335,7 @@ impl World {
         assert!(self.first_touch.is_sorted(), "first come, first served");
         if waiting > 0 {
             assert!(
-                others == 1 && !self.epochs.is_empty(),
+                others == 1 && self.living.is_some(),
                 "nobody waits for nothing"
             );
         }
@@ -334,6 +345,7 @@ impl World {
     fn end(mut self) {
         let now = self.now();
         let effects = self.queue.stop(now);
+        self.living = None;
         self.obey(effects);
         while self.happens(Event::Begun) || self.happens(Event::Unwritten) {}
         let rest = self.queue.tick(Now {
