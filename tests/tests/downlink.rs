@@ -179,7 +179,7 @@ async fn downlink(gateway: &Gateway) -> Result<Value> {
     Ok(gateway.status().await?["downlink"].clone())
 }
 
-/// Waits until an order has its durable intent or is in the mailbox of its connection.
+/// Waits until as many orders have their durable intent or is in the mailbox of its connection.
 async fn until_on_the_way(gateway: &Gateway, count: u64) -> Result<()> {
     eventually("the order is on its way", async || {
         Ok(downlink(gateway).await?["on_the_way"] == count)
@@ -390,10 +390,12 @@ async fn a_command_never_stands_between_a_frame_and_its_ack() -> Result<()> {
     tracker.send_message(&MessageSpec::response(b"ok")).await?;
     yard.until("c-1", CommandStatus::Ack).await?;
 
-    // A frame that has begun counts as well: its tracker listens for the ACK alone.
-    tracker.send_raw(&frame[..20]).await?;
-    // The bytes are with the gateway before the order is: it has room for nothing else to read.
-    tokio::time::sleep(SILENCE).await;
+    // A frame that has begun counts as well: its tracker listens for the ACK alone. The first
+    // bytes come with a whole frame, so they have been read when that one is acknowledged.
+    tracker
+        .send_raw(&[&frame[..], &frame[..20]].concat())
+        .await?;
+    assert_eq!(tracker.read_said().await?, Said::Ack(1));
     yard.route(&order("c-2", 12, "getver")).await?;
     until_on_the_way(&gateway, 1).await?;
     assert!(tracker.stays_silent(SILENCE).await?);
@@ -440,6 +442,48 @@ async fn after_a_crash_a_command_is_unknown_and_never_sent_again() -> Result<()>
     })
     .await?;
     assert_eq!(downlink(&gateway).await?["unknown"], 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_waits_for_a_redis_that_is_away() -> Result<()> {
+    let mut yard = Yard::new().await?;
+    let settings = [("uplink.retry_max", "500ms".into())];
+    let gateway = yard.gateway("gw-a", &settings).await?;
+    let mut tracker = tracker(&gateway).await?;
+    yard.route(&order("c-1", 12, "getinfo")).await?;
+    obey(&mut tracker, 0x0C).await?;
+    yard.until("c-1", CommandStatus::Sent).await?;
+    yard.redis.kill9()?;
+    tracker.send_message(&MessageSpec::response(b"ok")).await?;
+    eventually("the gateway has the reply", async || {
+        Ok(downlink(&gateway).await?["acked"] == 1)
+    })
+    .await?;
+    yard.redis.restart().await?;
+    let client = yard.redis.client(ADMIN)?;
+    yard.cloud = client.get_multiplexed_async_connection().await?;
+    assert_eq!(yard.until("c-1", CommandStatus::Ack).await?.reply, "ok");
+    // And orders come again.
+    yard.route(&order("c-2", 12, "getver")).await?;
+    assert_eq!(obey(&mut tracker, 0x0C).await?, "getver");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn switched_off_it_takes_no_orders_and_says_so_to_the_router() -> Result<()> {
+    let mut yard = Yard::new().await?;
+    let dir = tempfile::tempdir()?;
+    let settings = [("commands.enabled", false.into())];
+    let gateway = Gateway::start(dir.path(), None, "gw-a", &yard.redis, &settings).await?;
+    let mut tracker = tracker(&gateway).await?;
+    assert_eq!(tracker.send_frame(&hex::decode(RECORD)?).await?, 1);
+    eventually("the record went up", async || {
+        Ok(yard.kept(0x08).await?.len() == 1)
+    })
+    .await?;
+    assert_eq!(yard.give("gw-a", &order("c-1", 12, "getinfo")).await?, None);
+    assert_eq!(yard.registered().await?, None);
     Ok(())
 }
 

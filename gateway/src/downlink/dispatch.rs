@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use codec::Imei;
 use contract::Order;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use super::intents::{self, Job};
-use super::line::{Command, Line, PLACES};
+use super::line::{Command, Line, Mailbox};
 use super::outbox::{Item, Outbox};
 use super::queue::{Effect, EntryId, Now, OrderView, Queue, Reason, Report};
 use super::{DownlinkConfig, OpenError};
@@ -41,7 +41,7 @@ pub(super) struct Shared {
 struct State {
     queue: Queue,
     /// The living connection of each device, by its epoch.
-    lines: HashMap<Imei, (u64, mpsc::Sender<Command>)>,
+    lines: HashMap<Imei, (u64, Arc<Mailbox>)>,
 }
 
 impl Downlink {
@@ -82,16 +82,16 @@ impl Downlink {
     /// A connection is open for commands. `epoch` grows with every connection of a device.
     #[must_use]
     pub fn attach(&self, imei: Imei, epoch: u64) -> Line {
-        let (sender, commands) = mpsc::channel(PLACES);
+        let mailbox = Arc::<Mailbox>::default();
         let mut state = self.state();
-        state.lines.insert(imei, (epoch, sender));
+        state.lines.insert(imei, (epoch, Arc::clone(&mailbox)));
         self.feed_locked(&mut state, |queue, now| queue.seated(imei, epoch, now));
         drop(state);
         Line {
             downlink: self.clone(),
             imei,
             epoch,
-            commands,
+            mailbox,
         }
     }
 
@@ -148,7 +148,7 @@ impl Downlink {
             let line = line.filter(|(epoch, _)| *epoch == write.epoch);
             let command = Command::new(self.clone(), write);
             let refused = match line {
-                Some((_, sender)) => sender.try_send(command).err().map(|e| e.into_inner()),
+                Some((_, mailbox)) => mailbox.put(command).err(),
                 None => Some(command),
             };
             if let Some(command) = refused {

@@ -4,15 +4,40 @@
 //! exists only with the receipt of its intent; whatever happens to a command, the queue hears of
 //! it exactly once.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use codec::Imei;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use super::dispatch::Downlink;
 use super::queue::Write;
 use crate::spool::Begun;
 
-/// A queue has one command of a device on its way; a second place for one that was taken back.
-pub(super) const PLACES: usize = 2;
+/// Where a connection finds its next command. A channel would cost every idle tracker hundreds of
+/// bytes for places that nobody needs: a device has one command on its way.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    slot: Mutex<Option<Box<Command>>>,
+    filled: Notify,
+}
+
+impl Mailbox {
+    /// Gives it back when there is one already.
+    pub(super) fn put(&self, command: Command) -> Result<(), Command> {
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_some() {
+            return Err(command);
+        }
+        *slot = Some(Box::new(command));
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    fn take(&self) -> Option<Box<Command>> {
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.take()
+    }
+}
 
 /// A connection's place in the downlink; dropping it says that the connection is gone.
 #[derive(Debug)]
@@ -20,7 +45,7 @@ pub struct Line {
     pub(super) downlink: Downlink,
     pub(super) imei: Imei,
     pub(super) epoch: u64,
-    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) mailbox: Arc<Mailbox>,
 }
 
 /// Something to say to a tracker.
@@ -44,12 +69,13 @@ enum Fate {
 }
 
 impl Line {
-    /// Waits for a command. Nothing is lost when the future is dropped. Never returns once the
-    /// downlink is gone.
+    /// Waits for a command. Nothing is lost when the future is dropped.
     pub async fn command(&mut self) -> Command {
-        match self.commands.recv().await {
-            Some(command) => command,
-            None => std::future::pending().await,
+        loop {
+            if let Some(command) = self.mailbox.take() {
+                return *command;
+            }
+            self.mailbox.filled.notified().await;
         }
     }
 
