@@ -34,6 +34,8 @@ pub(super) struct Shared {
     jobs: jobs::Sender<Job>,
     /// The next deadline may have come nearer.
     pub(super) sooner: Notify,
+    /// Redis may have forgotten who is here.
+    pub(super) nudge: Arc<Notify>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -69,6 +71,7 @@ impl Downlink {
             outbox: Outbox::default(),
             jobs: sender,
             sooner: Notify::new(),
+            nudge: Arc::default(),
             metrics,
         });
         let (weak, spool) = (Arc::downgrade(&shared), spool.clone());

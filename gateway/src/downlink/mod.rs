@@ -142,6 +142,7 @@ impl Orders {
             roster,
             metrics,
         );
+        let registry = registry.nudged_by(Arc::clone(&downlink.shared.nudge));
         Self {
             registry: Published {
                 task: tokio::spawn(registry.run(registry_stop.clone())),

@@ -50,6 +50,7 @@ async fn talk(downlink: &Downlink, config: &DownlinkConfig) -> Result<(), Troubl
     let is_new = create_group(&mut redis, &stream).await?;
     tracing::info!(stream, is_new, "ready for orders");
     downlink.shared.metrics.downlink.connected(true);
+    downlink.shared.nudge.notify_one();
     read_pending(downlink, config, &mut redis, &stream).await?;
     loop {
         downlink.shared.outbox.has_room().await;
@@ -57,6 +58,7 @@ async fn talk(downlink: &Downlink, config: &DownlinkConfig) -> Result<(), Troubl
             Ok(items) => take(downlink, items),
             Err(error) if is_group_gone(&error) => {
                 create_group(&mut redis, &stream).await?;
+                downlink.shared.nudge.notify_one();
                 tracing::error!(
                     stream,
                     "Redis lost the command stream; made it again. Orders that were in it are gone from Redis, the cloud has to send them again"

@@ -16,7 +16,7 @@ use codec::Imei;
 use contract::{GatewayId, keys};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands as _, RedisError, Script, SetExpiry, SetOptions};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +77,7 @@ pub struct Registry {
     /// What Redis was told and has not been taken back.
     published: HashMap<Imei, u64>,
     interval: Duration,
+    nudge: Arc<Notify>,
 }
 
 impl Registry {
@@ -97,7 +98,16 @@ impl Registry {
             metrics,
             published: HashMap::new(),
             interval: INTERVAL,
+            nudge: Arc::default(),
         }
+    }
+
+    /// Repeats itself at every nudge as well: who waits for orders sees at once that Redis was away
+    /// or has lost what it knew.
+    #[must_use]
+    pub fn nudged_by(mut self, nudge: Arc<Notify>) -> Self {
+        self.nudge = nudge;
+        self
     }
 
     /// Repeats itself more often, for tests that cannot wait.
@@ -151,12 +161,8 @@ impl Registry {
             }
             self.reconcile(&mut redis).await?;
             tokio::select! {
-                change = changes.recv() => {
+                _ = changes.recv() => {
                     // What changed does not matter: the roster is looked at as a whole.
-                    if matches!(change, Err(RecvError::Closed)) {
-                        sleep_until(again_at.into()).await;
-                        continue;
-                    }
                     tokio::time::sleep(GATHER).await;
                     while !changes.is_empty() {
                         // Lagged or not: the roster says it all.
@@ -164,6 +170,7 @@ impl Registry {
                     }
                 }
                 () = sleep_until(again_at.into()) => {}
+                () = self.nudge.notified() => again_at = Instant::now(),
             }
         }
     }

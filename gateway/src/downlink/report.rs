@@ -124,14 +124,21 @@ impl Reason {
         (Self::Unreadable, "unreadable"),
     ];
 
+    /// The word for a log, where nobody has asked the registry.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        let word = Self::WORDS.iter().find(|(reason, _)| *reason == self);
+        word.map_or("away", |(_, word)| word)
+    }
+
     /// The word on the wire; `registered` is the gateway that the registry names for the tracker.
     #[must_use]
     pub fn as_str(self, own: &GatewayId, registered: Option<&str>) -> &'static str {
-        let word = Self::WORDS.iter().find(|(reason, _)| *reason == self);
-        match word {
-            Some((_, word)) => word,
-            None if registered.is_some_and(|other| other != own.as_str()) => "moved",
-            None => "offline",
+        let has_moved = registered.is_some_and(|other| other != own.as_str());
+        match self {
+            Self::Away if has_moved => "moved",
+            Self::Away => "offline",
+            _ => self.word(),
         }
     }
 }
