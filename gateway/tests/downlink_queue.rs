@@ -374,7 +374,7 @@ fn order(number: usize, imei: Imei, now_ms: u64) -> Order {
     Order {
         cid: format!("{number:04}"),
         imei,
-        codec: if number % 2 == 0 { 12 } else { 14 },
+        codec: if number.is_multiple_of(2) { 12 } else { 14 },
         payload: "getinfo".to_owned(),
         created_ms: now_ms,
         expires_ms: now_ms + LIFETIME.as_millis() as u64,

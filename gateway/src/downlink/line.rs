@@ -3,6 +3,10 @@
 //! Invariants: the bytes of a [`Command`] can be had only by making it [`Command::begin`], and it
 //! exists only with the receipt of its intent; whatever happens to a command, the queue hears of
 //! it exactly once.
+//!
+//! ```compile_fail,E0624
+//! gateway::downlink::Command::new(unreachable!(), unreachable!());
+//! ```
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -14,8 +14,8 @@
 mod dispatch;
 mod intents;
 mod line;
+mod link;
 mod outbox;
-mod pace;
 pub mod queue;
 mod receiver;
 pub mod registry;

@@ -11,18 +11,17 @@ use std::time::Duration;
 
 use codec::Imei;
 use contract::{Order, keys};
-use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 
 use super::DownlinkConfig;
 use super::dispatch::Downlink;
-use super::pace::{Pace, Trouble};
+use super::link::{self, ANSWER_MAX, Link, Pace, Trouble};
 
 /// How long a read waits for an order.
 const BLOCK: Duration = Duration::from_secs(5);
 
 /// Redis may be slow on top of that.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+const READ_MAX: Duration = BLOCK.saturating_add(ANSWER_MAX);
 
 /// Orders in one read.
 const COUNT: usize = 64;
@@ -45,7 +44,7 @@ pub(super) async fn receive(downlink: &Downlink, config: &DownlinkConfig) {
 
 /// One connection, until it fails.
 async fn talk(downlink: &Downlink, config: &DownlinkConfig) -> Result<(), Trouble> {
-    let mut redis = config.redis.connect_with(RESPONSE_TIMEOUT).await?;
+    let mut redis = link::open(&config.redis).await?;
     let stream = keys::commands_outbound(&config.gateway);
     let is_new = create_group(&mut redis, &stream).await?;
     tracing::info!(stream, is_new, "ready for orders");
@@ -56,7 +55,7 @@ async fn talk(downlink: &Downlink, config: &DownlinkConfig) -> Result<(), Troubl
         downlink.shared.outbox.has_room().await;
         match read(&mut redis, config, &stream, ">").await {
             Ok(items) => take(downlink, items),
-            Err(error) if is_group_gone(&error) => {
+            Err(Trouble::Redis(error)) if is_group_gone(&error) => {
                 create_group(&mut redis, &stream).await?;
                 downlink.shared.nudge.notify_one();
                 tracing::error!(
@@ -64,7 +63,7 @@ async fn talk(downlink: &Downlink, config: &DownlinkConfig) -> Result<(), Troubl
                     "Redis lost the command stream; made it again. Orders that were in it are gone from Redis, the cloud has to send them again"
                 );
             }
-            Err(error) => return Err(error.into()),
+            Err(trouble) => return Err(trouble),
         }
     }
 }
@@ -73,7 +72,7 @@ async fn talk(downlink: &Downlink, config: &DownlinkConfig) -> Result<(), Troubl
 async fn read_pending(
     downlink: &Downlink,
     config: &DownlinkConfig,
-    redis: &mut MultiplexedConnection,
+    redis: &mut Link,
     stream: &str,
 ) -> Result<(), Trouble> {
     let mut after = "0".to_owned();
@@ -90,11 +89,11 @@ async fn read_pending(
 }
 
 async fn read(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Link,
     config: &DownlinkConfig,
     stream: &str,
     after: &str,
-) -> Result<Vec<Item>, RedisError> {
+) -> Result<Vec<Item>, Trouble> {
     let mut command = redis::cmd("XREADGROUP");
     command
         .arg("GROUP")
@@ -106,18 +105,18 @@ async fn read(
         command.arg("BLOCK").arg(BLOCK.as_millis() as u64);
     }
     command.arg("STREAMS").arg(stream).arg(after);
-    let answer: Value = command.query_async(redis).await?;
+    let answer = link::within(READ_MAX, command.query_async(redis)).await?;
     Ok(items_of(&answer))
 }
 
 /// `true` if the group was not there.
-async fn create_group(redis: &mut MultiplexedConnection, stream: &str) -> Result<bool, RedisError> {
+async fn create_group(redis: &mut Link, stream: &str) -> Result<bool, Trouble> {
     let mut command = redis::cmd("XGROUP");
     command.arg("CREATE").arg(stream).arg(keys::GROUP_GATEWAY);
     command.arg("0").arg("MKSTREAM");
-    match command.query_async::<()>(redis).await {
+    match link::within(ANSWER_MAX, command.query_async::<()>(redis)).await {
         Ok(()) => Ok(true),
-        Err(error) if error.code() == Some("BUSYGROUP") => Ok(false),
+        Err(Trouble::Redis(error)) if error.code() == Some("BUSYGROUP") => Ok(false),
         Err(error) => Err(error),
     }
 }

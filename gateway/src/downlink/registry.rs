@@ -14,13 +14,12 @@ use std::time::{Duration, Instant};
 
 use codec::Imei;
 use contract::{GatewayId, keys};
-use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands as _, RedisError, Script, SetExpiry, SetOptions};
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::pace::{Pace, Trouble};
+use super::link::{self, ANSWER_MAX, Link, Pace, Trouble};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::roster::Roster;
@@ -150,13 +149,13 @@ impl Registry {
     }
 
     async fn keep(&mut self) -> Result<std::convert::Infallible, Trouble> {
-        let mut redis = self.redis.connect().await?;
+        let mut redis = link::open(&self.redis).await?;
         let mut changes = self.roster.changes();
         let mut again_at = Instant::now();
         loop {
             if Instant::now() >= again_at {
                 again_at = Instant::now() + self.interval;
-                self.beat(&mut redis).await?;
+                link::within(ANSWER_MAX, self.beat(&mut redis)).await?;
                 self.repeat(&mut redis).await?;
             }
             self.reconcile(&mut redis).await?;
@@ -175,7 +174,7 @@ impl Registry {
         }
     }
 
-    async fn beat(&self, redis: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    async fn beat(&self, redis: &mut Link) -> Result<(), RedisError> {
         let options =
             SetOptions::default().with_expiration(SetExpiry::EX(keys::HEARTBEAT_EXPIRY_S));
         let heartbeat = keys::heartbeat(&self.gateway);
@@ -183,7 +182,7 @@ impl Registry {
     }
 
     /// Writes everything again that is still ours to say.
-    async fn repeat(&self, redis: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    async fn repeat(&self, redis: &mut Link) -> Result<(), Trouble> {
         let all: Vec<_> = self.published.iter().map(|(i, e)| (*i, *e)).collect();
         let missing = self.publish(redis, &all, false).await?;
         if missing > 0 {
@@ -196,7 +195,7 @@ impl Registry {
     }
 
     /// Tells Redis who came and who went since the last time.
-    async fn reconcile(&mut self, redis: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    async fn reconcile(&mut self, redis: &mut Link) -> Result<(), Trouble> {
         let here: HashMap<Imei, u64> = self.roster.connected().into_iter().collect();
         let differs = |(imei, epoch): &(&Imei, &u64), other: &HashMap<Imei, u64>| {
             other.get(*imei) != Some(*epoch)
@@ -206,7 +205,7 @@ impl Registry {
         let came = here.iter().filter(|seat| differs(seat, &self.published));
         let came: Vec<_> = came.map(|(i, e)| (*i, *e)).collect();
         for chunk in gone.chunks(CHUNK) {
-            withdraw(redis, chunk).await?;
+            link::within(ANSWER_MAX, withdraw(redis, chunk)).await?;
             for (imei, _) in chunk {
                 self.published.remove(imei);
             }
@@ -221,10 +220,10 @@ impl Registry {
 
     async fn publish(
         &self,
-        redis: &mut MultiplexedConnection,
+        redis: &mut Link,
         seats: &[(Imei, u64)],
         takes: bool,
-    ) -> Result<u64, RedisError> {
+    ) -> Result<u64, Trouble> {
         let mut missing = 0;
         for chunk in seats.chunks(CHUNK) {
             let mut call = PUBLISH.prepare_invoke();
@@ -233,13 +232,13 @@ impl Registry {
             for (imei, epoch) in chunk {
                 call.arg(imei.to_string()).arg(*epoch);
             }
-            missing += call.invoke_async::<u64>(redis).await?;
+            missing += link::within(ANSWER_MAX, call.invoke_async::<u64>(redis)).await?;
         }
         Ok(missing)
     }
 
     async fn take_back(&mut self) -> Result<(), Trouble> {
-        let mut redis = self.redis.connect().await?;
+        let mut redis = link::open(&self.redis).await?;
         let all: Vec<_> = self.published.iter().map(|(i, e)| (*i, *e)).collect();
         for chunk in all.chunks(CHUNK) {
             withdraw(&mut redis, chunk).await?;
@@ -255,10 +254,7 @@ impl Registry {
 }
 
 /// Removes fields that still hold these epochs.
-pub(super) async fn withdraw(
-    redis: &mut MultiplexedConnection,
-    seats: &[(Imei, u64)],
-) -> Result<(), RedisError> {
+pub(super) async fn withdraw(redis: &mut Link, seats: &[(Imei, u64)]) -> Result<(), RedisError> {
     let mut call = WITHDRAW.prepare_invoke();
     call.key(keys::CONNECTIONS).key(keys::CONNECTION_EPOCHS);
     for (imei, epoch) in seats {
@@ -269,7 +265,7 @@ pub(super) async fn withdraw(
 
 /// Which gateway a tracker is said to be at, by which connection.
 pub(super) async fn place(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Link,
     imei: Imei,
 ) -> Result<Option<(String, u64)>, RedisError> {
     let field = imei.to_string();

@@ -6,11 +6,10 @@
 //! notice.
 
 use contract::keys;
-use redis::aio::MultiplexedConnection;
 
 use super::dispatch::Downlink;
+use super::link::{self, ANSWER_MAX, Link, Pace, Trouble};
 use super::outbox::Item;
-use super::pace::{Pace, Trouble};
 use super::queue::{EntryId, Reason, Report};
 use super::{DownlinkConfig, registry};
 
@@ -32,7 +31,7 @@ pub(super) async fn write(downlink: &Downlink, config: &DownlinkConfig) {
 
 /// One connection, until it fails.
 async fn talk(downlink: &Downlink, config: &DownlinkConfig) -> Result<(), Trouble> {
-    let mut redis = config.redis.connect().await?;
+    let mut redis = link::open(&config.redis).await?;
     let outbox = &downlink.shared.outbox;
     loop {
         outbox.filled().await;
@@ -49,7 +48,7 @@ async fn talk(downlink: &Downlink, config: &DownlinkConfig) -> Result<(), Troubl
 async fn report(
     downlink: &Downlink,
     config: &DownlinkConfig,
-    redis: &mut MultiplexedConnection,
+    redis: &mut Link,
     items: &[Item],
 ) -> Result<(), Trouble> {
     let mut pipe = redis::pipe();
@@ -66,7 +65,7 @@ async fn report(
         command.ignore();
     }
     if !pipe.is_empty() {
-        let () = pipe.query_async(redis).await?;
+        let () = link::within(ANSWER_MAX, pipe.query_async(redis)).await?;
     }
     Ok(())
 }
@@ -76,25 +75,26 @@ async fn report(
 async fn registered(
     downlink: &Downlink,
     config: &DownlinkConfig,
-    redis: &mut MultiplexedConnection,
+    redis: &mut Link,
     report: &Report,
 ) -> Result<Option<String>, Trouble> {
     if report.reason != Reason::Away {
         return Ok(None);
     }
-    let place = registry::place(redis, report.imei).await?;
+    let place = link::within(ANSWER_MAX, registry::place(redis, report.imei)).await?;
     let Some((gateway, epoch)) = place else {
         return Ok(None);
     };
     if gateway == config.gateway.as_str() && !downlink.is_here(report.imei) {
-        registry::withdraw(redis, &[(report.imei, epoch)]).await?;
+        let seat = [(report.imei, epoch)];
+        link::within(ANSWER_MAX, registry::withdraw(redis, &seat)).await?;
     }
     Ok(Some(gateway))
 }
 
 async fn acknowledge(
     config: &DownlinkConfig,
-    redis: &mut MultiplexedConnection,
+    redis: &mut Link,
     entries: impl Iterator<Item = &EntryId>,
 ) -> Result<(), Trouble> {
     let stream = keys::commands_outbound(&config.gateway);
@@ -106,7 +106,7 @@ async fn acknowledge(
         any = true;
     }
     if any {
-        let () = command.query_async(redis).await?;
+        let () = link::within(ANSWER_MAX, command.query_async(redis)).await?;
     }
     Ok(())
 }

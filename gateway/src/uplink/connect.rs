@@ -117,20 +117,9 @@ impl RedisConfig {
     /// # Errors
     /// [`ConnectError`]: try again later, or correct what it names.
     pub async fn connect(&self) -> Result<MultiplexedConnection, ConnectError> {
-        self.connect_with(RESPONSE_TIMEOUT).await
-    }
-
-    /// A connection whose answers may take so long. For blocking reads it must exceed their block:
-    /// a read that the client gives up goes on in Redis, and what it returns is pending unseen.
-    /// # Errors
-    /// As [`RedisConfig::connect`].
-    pub async fn connect_with(
-        &self,
-        response_timeout: Duration,
-    ) -> Result<MultiplexedConnection, ConnectError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(response_timeout));
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
         let client = self.client()?;
         let connection = client
             .get_multiplexed_async_connection_with_config(&config)

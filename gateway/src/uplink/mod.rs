@@ -13,5 +13,5 @@ mod entry;
 pub mod flight;
 mod sender;
 
-pub use connect::{ConnectError, RedisConfig, remedy};
+pub use connect::{ConnectError, RedisConfig};
 pub use sender::{Uplink, UplinkConfig};

@@ -1,12 +1,24 @@
-//! How long to wait before Redis is tried again, and what to say about it.
+//! The way to Redis, and patience with it.
+//!
+//! Why timeouts of our own: what a connection waits for by itself suits full pipelines on a slow
+//! link; here a blocking read must wait longer than it blocks, and everything else less.
 
 use std::time::{Duration, Instant};
 
 use redis::RedisError;
+use redis::aio::MultiplexedConnection;
 use thiserror::Error;
+use tokio::time::timeout;
 
 use crate::chain::chain;
-use crate::uplink::{ConnectError, RedisConfig, remedy};
+use crate::uplink::connect::remedy;
+use crate::uplink::{ConnectError, RedisConfig};
+
+/// A connection; nothing on it may block unless it is the receiver's.
+pub(super) type Link = MultiplexedConnection;
+
+/// For everything that does not block.
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// First pause; doubles up to the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -18,6 +30,24 @@ pub(super) enum Trouble {
     Connect(#[from] ConnectError),
     #[error("Redis refused or did not answer")]
     Redis(#[from] RedisError),
+    #[error("no answer within {} s", .0.as_secs())]
+    Silent(Duration),
+}
+
+/// Opens a connection.
+pub(super) async fn open(redis: &RedisConfig) -> Result<Link, Trouble> {
+    within(ANSWER_MAX, redis.connect()).await
+}
+
+/// Waits so long for answers. What was asked may have been done all the same.
+pub(super) async fn within<T, E: Into<Trouble>>(
+    longest: Duration,
+    asking: impl Future<Output = Result<T, E>>,
+) -> Result<T, Trouble> {
+    let answer = timeout(longest, asking).await;
+    answer
+        .map_err(|_| Trouble::Silent(longest))?
+        .map_err(Into::into)
 }
 
 /// Pauses that grow while nothing works.
@@ -49,7 +79,7 @@ impl Pace {
         }
         let hint = match trouble {
             Trouble::Redis(error) => remedy(error),
-            Trouble::Connect(_) => "trying again.",
+            Trouble::Connect(_) | Trouble::Silent(_) => "trying again.",
         };
         let retry_in_ms = u64::try_from(self.pause.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(
