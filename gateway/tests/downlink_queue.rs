@@ -647,3 +647,31 @@ fn an_unreadable_order_is_answered_once_if_it_says_whose_it_is() {
         [Effect::Release(entry(2))]
     );
 }
+
+#[test]
+fn a_reply_of_any_length_and_any_bytes_becomes_a_bounded_text() {
+    for length in [0, 1, 16 * 1024, 16 * 1024 + 1, 60_000] {
+        let mut world = World::new();
+        let now = world.now();
+        world.queue.seated(world.imei, 1, now);
+        let first = order(0, world.imei, now.wall_ms);
+        world.queue.order(first, entry(0), now);
+        world.queue.begun("0000", (), now);
+        world.queue.written("0000", 1, now);
+        let reply = data(&MessageSpec::response(&vec![b'x'; length]));
+        let effects = world.queue.frame(world.imei, &reply, now);
+        let [Effect::Report(report)] = effects.as_slice() else {
+            panic!("{effects:?}");
+        };
+        assert_eq!(report.reply.len(), length.min(16 * 1024));
+    }
+    let mut world = World::new();
+    for event in [Event::Seat, Event::Order, Event::Begun, Event::Written] {
+        assert!(world.happens(event));
+    }
+    let binary = data(&MessageSpec::response(&[0xFF, 0x00, b'a']));
+    let effects = world.queue.frame(world.imei, &binary, world.now());
+    assert!(
+        matches!(effects.as_slice(), [Effect::Report(report)] if report.reply == "\u{FFFD}\0a")
+    );
+}

@@ -215,7 +215,10 @@ impl Downlink {
             let sooner = self.shared.sooner.notified();
             let deadline = self.state().queue.deadline(now());
             match deadline {
-                Some(at) if at <= Instant::now() => self.feed(Queue::tick),
+                Some(at) if at <= Instant::now() => {
+                    self.feed(Queue::tick);
+                    tokio::task::yield_now().await;
+                }
                 Some(at) => tokio::select! {
                     () = tokio::time::sleep_until(at.into()) => {}
                     () = sooner => {}

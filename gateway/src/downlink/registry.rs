@@ -197,13 +197,12 @@ impl Registry {
     /// Tells Redis who came and who went since the last time.
     async fn reconcile(&mut self, redis: &mut Link) -> Result<(), Trouble> {
         let here: HashMap<Imei, u64> = self.roster.connected().into_iter().collect();
-        let differs = |(imei, epoch): &(&Imei, &u64), other: &HashMap<Imei, u64>| {
-            other.get(*imei) != Some(*epoch)
-        };
-        let gone = self.published.iter().filter(|seat| differs(seat, &here));
-        let gone: Vec<_> = gone.map(|(i, e)| (*i, *e)).collect();
-        let came = here.iter().filter(|seat| differs(seat, &self.published));
-        let came: Vec<_> = came.map(|(i, e)| (*i, *e)).collect();
+        let gone = self.published.iter();
+        let gone = gone.filter(|(imei, _)| !here.contains_key(imei));
+        let gone: Vec<_> = gone.map(|(imei, epoch)| (*imei, *epoch)).collect();
+        // Of one that came back at once the claim takes the old field's place.
+        let mut came: Vec<_> = here.into_iter().collect();
+        came.retain(|(imei, epoch)| self.published.get(imei) != Some(epoch));
         for chunk in gone.chunks(CHUNK) {
             link::within(ANSWER_MAX, withdraw(redis, chunk)).await?;
             for (imei, _) in chunk {

@@ -15,6 +15,9 @@ use spool::intents::Intent;
 
 use super::{Effect, EntryId, LATE_MAX, Now, OrderView, Reason, Report};
 
+/// More of a reply does not stand in a response; the frame that went up has it all.
+const REPLY_BYTES_MAX: usize = 16 * 1024;
+
 /// An order and what is left to do about it.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
@@ -280,8 +283,13 @@ pub(super) fn replies(imei: Imei, data: &[u8]) -> Vec<Said> {
         replies.push(Said {
             codec,
             status,
-            text: String::from_utf8_lossy(message.payload).into_owned(),
+            text: text(message.payload),
         });
     }
     replies
+}
+
+fn text(payload: &[u8]) -> String {
+    let length = payload.len().min(REPLY_BYTES_MAX);
+    String::from_utf8_lossy(&payload[..length]).into_owned()
 }
