@@ -64,6 +64,7 @@ impl Admin {
                 "days_left": self.spool.days_left(&usage),
             },
             "uplink": self.metrics.uplink(),
+            "downlink": self.metrics.downlink.status(),
         });
         let devices = serde_json::to_value(self.metrics.devices()).unwrap_or_default();
         if let (Value::Object(status), Value::Object(devices)) = (&mut status, devices) {

@@ -1,7 +1,8 @@
 //! Puts the parts together and takes them apart in the order of the data.
 //!
-//! Stop order: doors first (no new frames), then sessions (the frame begun is kept and
-//! acknowledged), then the uplink (hands over for a while), last the spool.
+//! Stop order: doors first (no new frames, no new orders), then sessions (the frame begun is kept
+//! and acknowledged), then the downlink (writes outcomes), then the uplink (hands over for a
+//! while), last the spool.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, AccessError};
 use crate::admin::{self, Admin};
+use crate::chain::chain;
 use crate::check::{offline_promise, when_full};
 use crate::config::Config;
+use crate::downlink::{Downlink, Orders};
 use crate::listen::{Doors, Hall, ListenError};
 use crate::metrics::Metrics;
 use crate::roster::Roster;
@@ -76,14 +79,29 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     let (doors, sessions) = (TaskTracker::new(), TaskTracker::new());
     // 53 bits: what every reader of Redis can hold as a number.
     let roster = Roster::new(getrandom::u64().map_err(AppError::Random)? >> 11);
-    let hall = Arc::new(Hall::new(
+    let downlink = config.commands.and_then(|commands| {
+        match Downlink::open(&commands, &spool, Arc::clone(&metrics)) {
+            Ok(downlink) => Some((downlink, commands)),
+            Err(error) => {
+                // What trackers send matters more.
+                tracing::error!(
+                    error = chain(&error),
+                    "commands are off until the next start"
+                );
+                None
+            }
+        }
+    });
+    let handle = downlink.as_ref().map(|(downlink, _)| downlink.clone());
+    let hall = Hall::new(
         config.listen,
         access.clone(),
         spool.clone(),
         Arc::clone(&metrics),
-        roster,
+        roster.clone(),
         stop.clone(),
-    ));
+    );
+    let hall = Arc::new(hall.with_downlink(handle));
     let open = Doors::open(&config.doors, &hall).await?;
     open.run(&doors, &sessions, stop.clone());
     doors.spawn(access.clone().watch(stop.clone()));
@@ -117,6 +135,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     let uplink_stop = CancellationToken::new();
     let uplink = Uplink::new(config.uplink, spool.clone(), Arc::clone(&metrics));
     let uplink = tokio::spawn(uplink.run(uplink_stop.clone()));
+    let downlink = downlink.map(|(downlink, commands)| {
+        Orders::start(
+            downlink,
+            commands,
+            roster,
+            Arc::clone(&metrics),
+            stop.clone(),
+        )
+    });
 
     stop.cancelled().await;
     doors.close();
@@ -129,9 +156,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         );
     }
     tracing::info!("trackers are gone; handing over what waits");
+    let registry = match downlink {
+        Some(orders) => Some(orders.end().await),
+        None => None,
+    };
     uplink_stop.cancel();
     // It ends by itself within its drain time, or when an answer of Redis is long in coming.
     let _ = timeout(drain + PART_STOP_MAX, uplink).await;
+    if let Some(registry) = registry {
+        registry.end().await;
+    }
     let backlog = spool.usage().backlog();
     pages_stop.cancel();
     pages.close();

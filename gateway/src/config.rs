@@ -2,6 +2,7 @@
 //!
 //! Invariant: every part receives its own struct from here and never reads the environment.
 
+mod commands;
 mod doors;
 pub mod redis_address;
 
@@ -15,6 +16,7 @@ use settings::{Key, Settings, SettingsError};
 use thiserror::Error;
 
 use crate::access::{AccessConfig, ListFileError};
+use crate::downlink::DownlinkConfig;
 use crate::listen::{DoorsConfig, IdentityError, ListenConfig};
 use crate::spool::{FullPolicy, RealFs, SpoolConfig};
 use crate::uplink::{ConnectError, RedisConfig, UplinkConfig};
@@ -167,6 +169,16 @@ pub static KEYS: &[Key] = &[
     )
     .default("5s"),
     Key::new(
+        "commands.enabled",
+        "Take orders for trackers from Redis and publish which trackers are here.",
+    )
+    .default("true"),
+    Key::new(
+        "commands.reply_timeout",
+        "How long a tracker may take to reply to a command, 1s to 600s.",
+    )
+    .default("30s"),
+    Key::new(
         "http.listen",
         "Address of /health, /status and /metrics; empty for none.",
     )
@@ -228,6 +240,8 @@ pub struct Config {
     pub spool: SpoolConfig,
     /// For the uplink.
     pub uplink: UplinkConfig,
+    /// For the downlink, unless it is switched off.
+    pub commands: Option<DownlinkConfig>,
     /// For the pages.
     pub http: Option<SocketAddr>,
     /// How to log.
@@ -275,7 +289,9 @@ impl Config {
     pub fn new(settings: &Settings) -> Result<Self, ConfigError> {
         let dir = settings.path("spool.dir")?;
         let gateway = gateway_id(settings, &dir)?;
+        let uplink = uplink(settings, gateway.clone())?;
         Ok(Self {
+            commands: commands::read(settings, &gateway, &uplink)?,
             doors: doors::doors(settings)?,
             listen: doors::listen(settings)?,
             access: doors::access(settings, &dir)?,
@@ -290,7 +306,7 @@ impl Config {
                 },
                 commit_interval_min: commit_interval_min(settings)?,
             },
-            uplink: uplink(settings, gateway.clone())?,
+            uplink,
             http: match settings.optional_text("http.listen")? {
                 None | Some("") => None,
                 Some(_) => Some(settings.socket("http.listen")?),

@@ -14,6 +14,7 @@ pub mod chain;
 pub mod check;
 mod clock;
 pub mod config;
+pub mod downlink;
 pub mod explain;
 pub mod listen;
 pub mod metrics;

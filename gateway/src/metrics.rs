@@ -7,6 +7,7 @@
 //! the shells count them here.
 
 mod doors;
+pub mod downlink;
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -39,6 +40,8 @@ pub struct Metrics {
     envelopes_resent: AtomicU64,
     in_flight_bytes: AtomicU64,
     trouble: Mutex<Option<String>>,
+    /// Of the downlink.
+    pub downlink: downlink::DownlinkMetrics,
 }
 
 /// The uplink as `/status` shows it.
@@ -211,7 +214,7 @@ impl Metrics {
             ("uplink_in_flight_bytes", "gauge", uplink.in_flight_bytes),
         ];
         let mut text = String::new();
-        for (name, kind, value) in rows {
+        for (name, kind, value) in rows.into_iter().chain(self.downlink.rows()) {
             let name = format!("milepost_gateway_{name}");
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# TYPE {name} {kind}\n{name} {value}");

@@ -29,6 +29,7 @@ use super::quiet::Quiet;
 use crate::access::Access;
 use crate::chain::chain;
 use crate::clock;
+use crate::downlink::{Command, Downlink, Line};
 use crate::metrics::{Metrics, Shed};
 use crate::roster::{Roster, Seat};
 use crate::session::{CloseReason, Effect, Keep, Reply, Session};
@@ -56,6 +57,7 @@ pub struct Hall {
     pub(super) spool: Spool,
     pub(super) metrics: Arc<Metrics>,
     roster: Roster,
+    downlink: Option<Downlink>,
     pub(super) stop: CancellationToken,
     pub(super) places: Arc<Places>,
     /// One for each reason, so that a flood of one kind hides no other.
@@ -96,6 +98,7 @@ enum End {
 enum Event {
     Read(io::Result<usize>),
     Deadline,
+    Command(Command),
     Stopping,
     Displaced,
     GivenUp(Shed),
@@ -123,12 +126,20 @@ impl Hall {
             spool,
             metrics,
             roster,
+            downlink: None,
             stop,
             places: Arc::new(places),
             quiet: Default::default(),
             quiet_refusals: Quiet::default(),
             quiet_broken: Quiet::default(),
         }
+    }
+
+    /// Takes commands for trackers from there.
+    #[must_use]
+    pub fn with_downlink(mut self, downlink: Option<Downlink>) -> Self {
+        self.downlink = downlink;
+        self
     }
 
     /// Talks with one tracker until one of the two hangs up. Not an `async fn`: that would keep
@@ -148,6 +159,7 @@ impl Hall {
             hall: self,
             visitor,
             place,
+            line: None,
             seat: None,
             pending: Vec::new(),
         };
@@ -190,6 +202,8 @@ struct Conversation<S> {
     session: Session,
     visitor: Visitor,
     place: Place,
+    /// Where commands come from, from the login on. Before the seat, so that it goes first.
+    line: Option<Line>,
     /// From the login on.
     seat: Option<Seat>,
     /// Bytes that the session has not taken yet.
@@ -251,6 +265,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                         return Ok(End::Ours(reason));
                     }
                 }
+                Event::Command(command) => self.command(command).await?,
                 Event::Stopping => return Ok(End::Stopping),
                 Event::Displaced => return Ok(End::Displaced),
                 Event::GivenUp(reason) => return Ok(End::GivenUp(reason)),
@@ -288,6 +303,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                         self.answer(&reply).await?;
                         self.hall.metrics.records_acked(receipt.record_count());
                     }
+                    if let Some(line) = &self.line {
+                        line.heard(keep.data);
+                    }
                     if self.seat.as_ref().is_some_and(Seat::is_displaced) {
                         return Ok(Some(End::Displaced));
                     }
@@ -320,13 +338,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 None => std::future::pending().await,
             }
         };
+        let may_command = self.session.may_command();
+        let line = self.line.as_mut();
+        let command = async {
+            match line {
+                Some(line) if may_command => line.command().await,
+                _ => std::future::pending().await,
+            }
+        };
+        // In this order: a frame that is there already goes before a command.
         tokio::select! {
+            biased;
             () = self.hall.stop.cancelled() => Event::Stopping,
             () = displaced => Event::Displaced,
             reason = self.place.given_up() => Event::GivenUp(reason),
             read = poll_fn(|cx| poll_read(stream, cx, pending)) => Event::Read(read),
+            command = command => Event::Command(command),
             () = sleep_until(deadline.into()) => Event::Deadline,
         }
+    }
+
+    async fn command(&mut self, command: Command) -> Result<(), Broken> {
+        // One that came too late says so by itself.
+        let Some(saying) = command.begin(clock::now_ms()) else {
+            return Ok(());
+        };
+        let written = timeout(WRITE_TIMEOUT, async {
+            self.stream.write_all(saying.bytes()).await?;
+            self.stream.flush().await
+        });
+        written.await.map_err(|_| Broken::WriteTimeout)??;
+        saying.written();
+        Ok(())
     }
 
     async fn answer(&mut self, reply: &Reply) -> Result<(), Broken> {
@@ -337,7 +380,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             (Reply::Accept, Some(imei)) => {
                 metrics.login(true);
                 self.place.logged_in();
-                self.seat = Some(self.hall.roster.enter(imei));
+                let seat = self.hall.roster.enter(imei);
+                let downlink = self.hall.downlink.as_ref();
+                self.line = downlink.map(|downlink| downlink.attach(imei, seat.epoch()));
+                self.seat = Some(seat);
                 tracing::info!(%peer, ?imei, "tracker accepted");
             }
             (Reply::Refuse, _) => metrics.login(false),

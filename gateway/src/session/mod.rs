@@ -286,6 +286,14 @@ impl Session {
         self.partial_since
     }
 
+    /// May something else be said to the tracker now? Not before the login, not while a frame waits
+    /// for its receipt, and not while a frame is arriving, after which the tracker listens for its
+    /// acknowledgement alone. Ask when [`Session::on_bytes`] has nothing more to do.
+    #[must_use]
+    pub fn may_command(&self) -> bool {
+        matches!(self.state, State::Ready(_)) && self.partial_since.is_none()
+    }
+
     /// When [`Session::on_timeout`] wants to be called if nothing else happens.
     #[must_use]
     pub fn deadline(&self) -> Instant {

@@ -15,12 +15,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use contract::GatewayId;
+use spool::intents::IntentLog;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use written::{Shared, Tally};
 
 pub use spool::fs::RealFs;
+pub use spool::intents::{Begun, Intent};
 pub use spool::{
     Append, Chunk, Durable, FullPolicy, Geometry, LaneUsage, OpenReport, Options, Position,
     SpoolError, Stored, Usage,
@@ -28,6 +30,9 @@ pub use spool::{
 
 /// What the uplink reads from.
 pub type Reader = spool::SpoolReader<RealFs>;
+
+/// The log of command intents.
+pub type Intents = IntentLog<std::fs::File>;
 
 /// What keeps segments as they are while the uplink has places in them.
 pub type Reading = spool::Reading<RealFs>;
@@ -104,6 +109,8 @@ pub struct Spool {
     tail: watch::Receiver<Tail>,
     failed: Arc<AtomicBool>,
     written: Shared,
+    /// For the intents, which live in the same directory.
+    fs: RealFs,
     /// Last, so that every sender is gone when the last clone waits for the thread.
     _thread: Arc<Joined>,
 }
@@ -133,7 +140,7 @@ impl Spool {
             full: config.full,
             geometry: Geometry::for_spool(config.bytes_max),
         };
-        let opened = spool::SpoolWriter::open(fs, options, random);
+        let opened = spool::SpoolWriter::open(fs.clone(), options, random);
         let (writer, report) = opened.map_err(|source| OpenError::Spool {
             dir: config.dir.clone(),
             source,
@@ -165,6 +172,7 @@ impl Spool {
             tail,
             failed,
             written,
+            fs,
             _thread: Arc::new(Joined(Some(thread))),
         };
         Ok((spool, report))
@@ -187,6 +195,14 @@ impl Spool {
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// Opens the log of command intents beside the segments, with what an earlier process left in
+    /// it. For one owner, who keeps a handle of the spool, which holds the lock of the directory.
+    /// # Errors
+    /// [`SpoolError::Open`], [`SpoolError::NoSpace`].
+    pub fn intents(&self) -> Result<(Intents, Vec<Intent>), SpoolError> {
+        IntentLog::open(&self.fs)
     }
 
     /// Follows the end of the log.
