@@ -2,6 +2,8 @@
 //!
 //! Invariant: every part receives its own struct from here and never reads the environment.
 
+mod uplink;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -14,13 +16,10 @@ use thiserror::Error;
 use crate::listen::ListenConfig;
 use crate::session::{Admission, SessionLimits};
 use crate::spool::{FullPolicy, RealFs, SpoolConfig};
-use crate::uplink::{ConnectError, RedisConfig, UplinkConfig};
+use crate::uplink::{ConnectError, UplinkConfig};
 
 /// Prefix of the environment variables: `GATEWAY__UPLINK__URL`.
 pub const ENV_PREFIX: &str = "GATEWAY";
-
-/// Shorter pauses would only heat the processor while Redis is away.
-const RETRY_MAX_MIN: Duration = Duration::from_millis(100);
 
 /// A tracker gives up waiting for its acknowledgement after some seconds.
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(5);
@@ -80,13 +79,22 @@ pub static KEYS: &[Key] = &[
         "Least time between two commits, to spare flash; a panic record does not wait.",
     )
     .default("0s"),
-    Key::new("uplink.url", "Redis: rediss://user:password@host:port/.")
-        .aliases(&["REDIS_URL"])
-        .default("redis://127.0.0.1:6379/")
-        .secret(),
+    Key::new(
+        "uplink.url",
+        "Redis: rediss://user:password@host:port/; several nodes of a cluster with commas between them.",
+    )
+    .aliases(&["REDIS_URL"])
+    .default("redis://127.0.0.1:6379/")
+    .secret(),
+    Key::new("uplink.cluster", "It is a Redis Cluster: find the other nodes.").default("false"),
     Key::new("uplink.stream", "Stream of the telemetry entries.")
         .aliases(&[keys::ENV_TELEMETRY_STREAM])
         .default(keys::STREAM_TELTONIKA),
+    Key::new(
+        "uplink.shards",
+        "Streams that devices are dealt out to, 1 to 64; the cloud must read as many. Above 1 the stream's name gets a number.",
+    )
+    .default("1"),
     Key::new("uplink.cert", "Our certificate, PEM."),
     Key::new("uplink.key", "Its key, PEM."),
     Key::new(
@@ -114,6 +122,11 @@ pub static KEYS: &[Key] = &[
         "Longest pause between two attempts to reach Redis.",
     )
     .default("30s"),
+    Key::new(
+        "uplink.response_timeout",
+        "Longest wait for one answer of Redis, 1s to 10m; a connection that takes longer is made anew.",
+    )
+    .default("20s"),
     Key::new(
         "uplink.drain",
         "How long a stopping gateway goes on handing over.",
@@ -243,7 +256,7 @@ impl Config {
                 },
                 commit_interval_min: commit_interval_min(settings)?,
             },
-            uplink: uplink(settings, gateway.clone())?,
+            uplink: uplink::read(settings, gateway.clone())?,
             http: match settings.optional_text("http.listen")? {
                 None | Some("") => None,
                 Some(_) => Some(settings.socket("http.listen")?),
@@ -321,37 +334,6 @@ fn admission(settings: &Settings) -> Result<Admission, ConfigError> {
         }
         _ => Ok(Admission::Open),
     }
-}
-
-fn uplink(settings: &Settings, gateway: GatewayId) -> Result<UplinkConfig, ConfigError> {
-    let retry_max: Duration = settings.duration("uplink.retry_max")?;
-    if retry_max < RETRY_MAX_MIN {
-        return Err(settings
-            .invalid("uplink.retry_max", "100ms or more", None)
-            .into());
-    }
-    let redis = RedisConfig {
-        url: settings.text("uplink.url")?.to_owned(),
-        cert: settings.optional_path("uplink.cert")?,
-        key: settings.optional_path("uplink.key")?,
-        ca: settings.optional_path("uplink.ca")?,
-    };
-    redis.check().map_err(ConfigError::Redis)?;
-    Ok(UplinkConfig {
-        gateway,
-        redis,
-        stream: settings.text("uplink.stream")?.to_owned(),
-        flush: settings.duration("uplink.flush")?,
-        compress: settings.flag("uplink.compress")?,
-        in_flight_bytes_max: bytes_within(
-            settings,
-            "uplink.in_flight_bytes_max",
-            1 << 20..=1 << 31,
-        )?,
-        resend_after: settings.duration("uplink.resend_after")?,
-        retry_max,
-        drain: settings.duration("uplink.drain")?,
-    })
 }
 
 fn log(settings: &Settings) -> Result<LogConfig, ConfigError> {

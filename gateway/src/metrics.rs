@@ -6,6 +6,8 @@
 //! Invariant: names are `milepost_gateway_<noun>_<unit or total>`; pure code returns outcomes and
 //! the shells count them here.
 
+mod uplink;
+
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -14,6 +16,9 @@ use contract::Lane;
 use serde::Serialize;
 
 use crate::spool::{LaneUsage, Usage};
+use crate::uplink::Cause;
+
+pub use uplink::LinkCounters;
 
 type LaneFigure = fn(&LaneUsage) -> u64;
 
@@ -34,6 +39,8 @@ pub struct Metrics {
     envelopes_resent: AtomicU64,
     in_flight_bytes: AtomicU64,
     trouble: Mutex<Option<String>>,
+    /// The uplink's connection.
+    pub uplink_link: LinkCounters,
 }
 
 /// The uplink as `/status` shows it.
@@ -45,6 +52,8 @@ pub struct UplinkStatus {
     envelopes_resent: u64,
     in_flight_bytes: u64,
     trouble: Option<String>,
+    cause: Option<&'static str>,
+    certificate_left_days: Option<f64>,
 }
 
 /// The device side as `/status` shows it.
@@ -105,9 +114,12 @@ impl Metrics {
     /// The uplink has a connection, or lost it.
     pub fn uplink_connected(&self, connected: bool) {
         self.uplink_connected.store(connected, Relaxed);
-        if connected {
-            *self.trouble_slot() = None;
-        }
+    }
+
+    /// Everything there was to send was accepted; a connection alone proves little.
+    pub fn uplink_works(&self) {
+        *self.trouble_slot() = None;
+        self.uplink_link.works();
     }
 
     /// What keeps the uplink from sending.
@@ -160,6 +172,8 @@ impl Metrics {
             envelopes_resent: self.envelopes_resent.load(Relaxed),
             in_flight_bytes: self.in_flight_bytes.load(Relaxed),
             trouble: self.trouble_slot().clone(),
+            cause: self.uplink_link.cause().map(Cause::name),
+            certificate_left_days: self.uplink_link.certificate_left_days(),
         }
     }
 
@@ -225,6 +239,7 @@ impl Metrics {
             let name = "milepost_gateway_spool_left_days";
             let _ = writeln!(text, "# TYPE {name} gauge\n{name} {days}");
         }
+        self.uplink_link.to_prometheus(&mut text);
         let of_lanes: [(&str, LaneFigure); 2] = [
             ("spool_lane_backlog_envelopes", |lane| lane.backlog),
             ("spool_lane_segments", |lane| lane.segments),
