@@ -54,6 +54,7 @@ pub struct UplinkStatus {
     trouble: Option<String>,
     cause: Option<&'static str>,
     certificate_left_days: Option<f64>,
+    certificate_trouble: Option<String>,
 }
 
 /// The device side as `/status` shows it.
@@ -174,6 +175,7 @@ impl Metrics {
             trouble: self.trouble_slot().clone(),
             cause: self.uplink_link.cause().map(Cause::name),
             certificate_left_days: self.uplink_link.certificate_left_days(),
+            certificate_trouble: self.uplink_link.renewal_trouble(),
         }
     }
 

@@ -17,6 +17,9 @@ const RESPONSE_TIMEOUT_S: std::ops::RangeInclusive<u64> = 1..=600;
 /// Each shard needs a batch of its own in memory.
 const SHARDS_MAX: u32 = 64;
 
+/// How often the certificate files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
 pub(super) fn read(settings: &Settings, gateway: GatewayId) -> Result<UplinkConfig, ConfigError> {
     let retry_max: Duration = settings.duration("uplink.retry_max")?;
     if retry_max < RETRY_MAX_MIN {
@@ -54,6 +57,7 @@ pub(super) fn read(settings: &Settings, gateway: GatewayId) -> Result<UplinkConf
         resend_after: settings.duration("uplink.resend_after")?,
         retry_max,
         drain: settings.duration("uplink.drain")?,
+        look_every: LOOK_EVERY,
         reload: Reload::default(),
     })
 }

@@ -17,6 +17,8 @@ use crate::uplink::certificate::Validity;
 pub struct LinkCounters {
     failures: AtomicU64,
     renewals: AtomicU64,
+    renewals_failed: AtomicU64,
+    renewal_trouble: Mutex<Option<String>>,
     certificate: Mutex<Option<Validity>>,
     cause: Mutex<Option<Cause>>,
 }
@@ -36,6 +38,25 @@ impl LinkCounters {
     /// It went on with new certificates.
     pub fn renewed(&self) {
         self.renewals.fetch_add(1, Relaxed);
+        *lock(&self.renewal_trouble) = None;
+    }
+
+    /// The changed certificate files do not work; the old connection is used on.
+    pub fn not_renewed(&self, trouble: String) {
+        self.renewals_failed.fetch_add(1, Relaxed);
+        *lock(&self.renewal_trouble) = Some(trouble);
+    }
+
+    /// Why the changed certificate files do not work.
+    #[must_use]
+    pub fn renewal_trouble(&self) -> Option<String> {
+        lock(&self.renewal_trouble).clone()
+    }
+
+    /// Connections that failed or were given up, renewals that worked, and those that did not.
+    #[must_use]
+    pub fn counts(&self) -> [u64; 3] {
+        [&self.failures, &self.renewals, &self.renewals_failed].map(|c| c.load(Relaxed))
     }
 
     /// Our certificate is valid for so long; `None` without one.
@@ -61,6 +82,10 @@ impl LinkCounters {
         let counters = [
             ("uplink_failures_total", &self.failures),
             ("uplink_certificate_renewals_total", &self.renewals),
+            (
+                "uplink_certificate_renewals_failed_total",
+                &self.renewals_failed,
+            ),
         ];
         // Writing to a String cannot fail.
         for (name, counter) in counters {

@@ -9,9 +9,12 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError};
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
+
+type Shared = Arc<dyn Error + Send + Sync>;
 
 /// Why nothing goes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,9 +261,10 @@ impl Cause {
             ErrorKind::InvalidClientConfig => return Self::Files,
             _ => {}
         }
-        let io = error
-            .source()
-            .and_then(|source| source.downcast_ref::<io::Error>());
+        // The client keeps what it wraps in a shared box, which is an error of its own type.
+        let source = error.source();
+        let shared = source.and_then(|source| source.downcast_ref::<Shared>());
+        let io = shared.and_then(|shared| shared.downcast_ref::<io::Error>());
         io.map_or(Self::Other, Self::of_io)
     }
 

@@ -244,7 +244,7 @@ mod tests {
         flight.sent(&batch_of_shard(1, 0, [1, 3]), now);
         flight.sent(&batch_of_shard(1, 1, [2, 5]), now);
         flight.sent(&batch_of_shard(1, 0, [4, 6]), now);
-        flight.settle(spool, &settled("2,5"), now);
+        flight.settle(spool, &settled("2-2,5-5"), now);
         let late = now + MINUTE;
         assert_eq!(flight.overdue_shards(late), BTreeSet::from([0]));
         assert!(flight.overdue(late, |_| false, 9, |_| 0).is_empty());
@@ -253,7 +253,7 @@ mod tests {
                 .overdue(late, |shard| shard == 1, 9, |_| 0)
                 .is_empty()
         );
-        flight.settle(spool, &settled("2,4-6"), now);
+        flight.settle(spool, &settled("2-2,4-6"), now);
         assert_eq!(firsts(&flight.overdue(late, |_| false, 9, |_| 0)), [1]);
     }
 

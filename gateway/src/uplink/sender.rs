@@ -79,6 +79,8 @@ pub struct UplinkConfig {
     pub retry_max: Duration,
     /// How long a stopping gateway tries to hand over what waits.
     pub drain: Duration,
+    /// How often the certificate files are looked at.
+    pub look_every: Duration,
     /// How others ask for new certificates to be taken up.
     pub reload: Reload,
 }

@@ -15,9 +15,6 @@ use crate::uplink::certificate::{Fingerprint, Validity};
 use crate::uplink::connect::{ConnectError, RedisConfig};
 use crate::uplink::link::Link;
 
-/// How often the files are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(30);
-
 /// Below this the log speaks of it.
 const LEFT_DAYS_WARN: f64 = 30.0;
 
@@ -99,7 +96,7 @@ impl Uplink {
         self.note_validity(look.validity);
         self.renewal.used = look.fingerprint;
         self.renewal.next = None;
-        self.renewal.look_at = Instant::now() + LOOK_INTERVAL;
+        self.renewal.look_at = Instant::now() + self.config.look_every;
         self.config.redis.link().await
     }
 
@@ -116,12 +113,14 @@ impl Uplink {
                 }
                 Ok(Err(error)) => {
                     self.renewal.next = None;
+                    let (what, remedy) = (error.cause().words(), error.cause().remedy());
+                    let error = chain(&error);
                     tracing::warn!(
-                        error = chain(&error),
-                        "uplink: the changed certificate files do not work ({}): {}. The old connection is used on.",
-                        error.cause().words(),
-                        error.cause().remedy()
+                        error,
+                        "uplink: the changed certificate files do not work: {what}: {remedy}. The old connection is used on."
                     );
+                    let trouble = format!("{what}: {remedy} ({error})");
+                    self.metrics.uplink_link.not_renewed(trouble);
                 }
                 Err(oneshot::error::TryRecvError::Empty) => return None,
                 Err(oneshot::error::TryRecvError::Closed) => self.renewal.next = None,
@@ -130,7 +129,7 @@ impl Uplink {
         if now < self.renewal.look_at {
             return None;
         }
-        self.renewal.look_at = now + LOOK_INTERVAL;
+        self.renewal.look_at = now + self.config.look_every;
         let look = Look::at(&self.config.redis).await;
         if look.fingerprint.is_some() && look.fingerprint != self.renewal.used {
             self.note_validity(look.validity);
