@@ -75,7 +75,9 @@ async fn a_renewed_certificate_is_taken_up_without_a_break() -> Result<()> {
     let redis = edge::redis(&[]).await?;
     let files = Files::of(&redis.pki().client_until(EDGE, 2090)?)?;
     let edge = Edge::start(&redis, |config| files.used_by(config))?;
-    edge.append(0..20).await?;
+    edge.append(0..1).await?;
+    until_received(&redis, 0..1).await?;
+    edge.append(1..20).await?;
     until_received(&redis, 0..20).await?;
     let days = left_days(&edge) + today()?;
     assert!((days - DAYS_TO_2090).abs() < 0.01, "{days}");
