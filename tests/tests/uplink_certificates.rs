@@ -121,10 +121,15 @@ async fn a_change_is_found_without_being_told() -> Result<()> {
     until_received(&redis, 0..5).await?;
     files.become_those_of(&redis.pki().client_until(EDGE, 2090)?)?;
     eventually("it goes on with the new one", async || {
-        let [failed, renewed, _] = counts(&edge);
-        Ok(failed == 0 && renewed >= 1)
+        Ok(counts(&edge) == [0, 1, 0])
     })
-    .await
+    .await?;
+    for number in 5..25 {
+        edge.append(number..number + 1).await?;
+        until_received(&redis, 0..number + 1).await?;
+    }
+    assert_eq!(counts(&edge), [0, 1, 0], "looked at often, changed once");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
