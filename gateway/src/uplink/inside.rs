@@ -134,6 +134,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn up_to_the_last_place() {
+        let all: BTreeSet<u64> = (1000..1512).collect();
+        let edges = BTreeSet::from([1000, 1511]);
+        let but_last: BTreeSet<u64> = (1000..1511).collect();
+        for numbers in [&all, &edges] {
+            judge(numbers, &all, 990..1520);
+            judge(numbers, &but_last, 990..1520);
+        }
+    }
+
     proptest! {
         #[test]
         fn scattered_positions(
