@@ -86,6 +86,19 @@ mod tests {
     }
 
     #[test]
+    fn the_address_may_stand_in_a_file_of_its_own() {
+        let variable = ("GATEWAY__UPLINK__URL_FILE", "/run/secrets/redis");
+        let variable = (variable.0.to_owned(), variable.1.to_owned());
+        let mut settings = Settings::read(KEYS, ENV_PREFIX, None, [variable]).unwrap();
+        let waiting: Vec<_> = settings.secret_files().map(|(name, _)| name).collect();
+        assert_eq!(waiting, ["uplink.url"]);
+        settings.resolve_secret("uplink.url", "rediss://box:secret@redis.example:6380/\n");
+        let uplink = read(&settings, GatewayId::new("edge").unwrap()).unwrap();
+        assert_eq!(uplink.redis.url, "rediss://box:secret@redis.example:6380/");
+        assert!(!uplink.redis.shown().contains("secret"));
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused_by_name() {
         for (line, name) in [
             ("shards = 0", "uplink.shards"),

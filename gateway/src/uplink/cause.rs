@@ -1,5 +1,3 @@
-//! Pure: no I/O, no clock.
-//!
 //! What keeps the uplink from sending: one name, one sentence and one remedy for each cause.
 //!
 //! Why a list: an operator searches for the word that stands in `/status`, in the log, in the

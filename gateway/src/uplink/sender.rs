@@ -289,7 +289,7 @@ impl Uplink {
                     if changed.is_err() { return Ok(()); }
                 }
                 () = stop.cancelled(), if give_up_at.is_none() => {}
-                () = self.config.reload.asked() => self.renewal.look_now(),
+                () = self.config.reload.asked() => {}
                 () = self.renewal_done.notified() => {}
             }
         }

@@ -4,6 +4,7 @@
 //! that do not work are tried again and change nothing; no tracker notices any of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
@@ -24,17 +25,29 @@ const WARN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// Tells the uplink to look at its certificate files now, and to connect at once if it waits to
 /// try again. Clones reach the same uplink.
 #[derive(Clone, Debug, Default)]
-pub struct Reload(Arc<Notify>);
+pub struct Reload(Arc<Asked>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    wake: Notify,
+    /// Counted as well: an uplink that has much to send does not wait for anything.
+    times: AtomicU64,
+}
 
 impl Reload {
     /// Look now; from a signal handler's task, for example.
     pub fn now(&self) {
-        self.0.notify_one();
+        self.0.times.fetch_add(1, SeqCst);
+        self.0.wake.notify_one();
     }
 
     /// Somebody asked.
     pub(super) async fn asked(&self) {
-        self.0.notified().await;
+        self.0.wake.notified().await;
+    }
+
+    fn times(&self) -> u64 {
+        self.0.times.load(SeqCst)
     }
 }
 
@@ -64,6 +77,8 @@ pub(super) struct Renewal {
     next: Option<oneshot::Receiver<Result<Link, ConnectError>>>,
     look_at: Instant,
     warn_at: Instant,
+    /// How often somebody had asked when the files were last looked at.
+    asked: u64,
 }
 
 impl Renewal {
@@ -75,6 +90,7 @@ impl Renewal {
             next: None,
             look_at: now,
             warn_at: now,
+            asked: 0,
         }
     }
 
@@ -82,16 +98,12 @@ impl Renewal {
     pub(super) fn look_at(&self) -> Instant {
         self.look_at
     }
-
-    /// Somebody asked to look now.
-    pub(super) fn look_now(&mut self) {
-        self.look_at = Instant::now();
-    }
 }
 
 impl Uplink {
     /// A connection made with what stands in the files now.
     pub(super) async fn connect(&mut self) -> Result<Link, ConnectError> {
+        self.renewal.asked = self.config.reload.times();
         let look = Look::at(&self.config.redis).await;
         self.note_validity(look.validity);
         self.renewal.used = look.fingerprint;
@@ -126,9 +138,11 @@ impl Uplink {
                 Err(oneshot::error::TryRecvError::Closed) => self.renewal.next = None,
             }
         }
-        if now < self.renewal.look_at {
+        let asked = self.config.reload.times();
+        if now < self.renewal.look_at && asked == self.renewal.asked {
             return None;
         }
+        self.renewal.asked = asked;
         self.renewal.look_at = now + self.config.look_every;
         let look = Look::at(&self.config.redis).await;
         if look.fingerprint.is_some() && look.fingerprint != self.renewal.used {
