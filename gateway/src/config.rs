@@ -5,6 +5,7 @@
 mod commands;
 mod doors;
 pub mod redis_address;
+mod uplink;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -19,13 +20,12 @@ use crate::access::{AccessConfig, ListFileError};
 use crate::downlink::DownlinkConfig;
 use crate::listen::{DoorsConfig, IdentityError, ListenConfig};
 use crate::spool::{FullPolicy, RealFs, SpoolConfig};
-use crate::uplink::{ConnectError, RedisConfig, UplinkConfig};
+use crate::uplink::{ConnectError, UplinkConfig};
+
+pub use uplink::redis;
 
 /// Prefix of the environment variables: `GATEWAY__UPLINK__URL`.
 pub const ENV_PREFIX: &str = "GATEWAY";
-
-/// Shorter pauses would only heat the processor while Redis is away.
-const RETRY_MAX_MIN: Duration = Duration::from_millis(100);
 
 /// A tracker gives up waiting for its acknowledgement after some seconds.
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(5);
@@ -112,10 +112,13 @@ pub static KEYS: &[Key] = &[
         "Least time between two commits, to spare flash; a panic record does not wait.",
     )
     .default("0s"),
-    Key::new("uplink.url", "Redis: rediss://user:password@host:port/.")
-        .aliases(&["REDIS_URL"])
-        .default("redis://127.0.0.1:6379/")
-        .secret(),
+    Key::new(
+        "uplink.url",
+        "Redis: rediss://user:password@host:port/; several nodes of a cluster with commas between them.",
+    )
+    .aliases(&["REDIS_URL"])
+    .default("redis://127.0.0.1:6379/")
+    .secret(),
     Key::new("uplink.host", "Host of Redis, while uplink.url is not set.").aliases(&["REDIS_HOST"]),
     Key::new("uplink.port", "Its port; 6379 when not set.").aliases(&["REDIS_PORT"]),
     Key::new("uplink.db", "Number of the database in it; 0 when not set.").aliases(&["REDIS_DB"]),
@@ -133,9 +136,15 @@ pub static KEYS: &[Key] = &[
         "Understood and without effect: the gateway opens the few connections it needs.",
     )
     .aliases(&["REDIS_MAX_CONNECTIONS"]),
+    Key::new("uplink.cluster", "It is a Redis Cluster: find the other nodes.").default("false"),
     Key::new("uplink.stream", "Stream of the telemetry entries.")
         .aliases(&[keys::ENV_TELEMETRY_STREAM])
         .default(keys::STREAM_TELTONIKA),
+    Key::new(
+        "uplink.shards",
+        "Streams that devices are dealt out to, 1 to 64; the cloud must read as many. Above 1 the stream's name gets a number.",
+    )
+    .default("1"),
     Key::new("uplink.cert", "Our certificate, PEM."),
     Key::new("uplink.key", "Its key, PEM."),
     Key::new(
@@ -163,6 +172,11 @@ pub static KEYS: &[Key] = &[
         "Longest pause between two attempts to reach Redis.",
     )
     .default("30s"),
+    Key::new(
+        "uplink.response_timeout",
+        "Longest wait for one answer of Redis, 1s to 10m; a connection that takes longer is made anew.",
+    )
+    .default("20s"),
     Key::new(
         "uplink.drain",
         "How long a stopping gateway goes on handing over.",
@@ -289,7 +303,7 @@ impl Config {
     pub fn new(settings: &Settings) -> Result<Self, ConfigError> {
         let dir = settings.path("spool.dir")?;
         let gateway = gateway_id(settings, &dir)?;
-        let uplink = uplink(settings, gateway.clone())?;
+        let uplink = uplink::read(settings, gateway.clone())?;
         Ok(Self {
             commands: commands::read(settings, &gateway, &uplink)?,
             doors: doors::doors(settings)?,
@@ -356,44 +370,6 @@ fn bytes_within(
     fits.flatten().ok_or_else(|| {
         let expected = format!("{} to {} bytes", range.start(), range.end());
         settings.invalid(name, expected, None).into()
-    })
-}
-
-/// Where Redis is and who we are to it.
-/// # Errors
-/// [`ConfigError::Settings`], [`ConfigError::Redis`].
-pub fn redis(settings: &Settings) -> Result<RedisConfig, ConfigError> {
-    let redis = RedisConfig {
-        url: redis_address::address(settings)?.url,
-        cert: settings.optional_path("uplink.cert")?,
-        key: settings.optional_path("uplink.key")?,
-        ca: settings.optional_path("uplink.ca")?,
-    };
-    redis.check().map_err(ConfigError::Redis)?;
-    Ok(redis)
-}
-
-fn uplink(settings: &Settings, gateway: GatewayId) -> Result<UplinkConfig, ConfigError> {
-    let retry_max: Duration = settings.duration("uplink.retry_max")?;
-    if retry_max < RETRY_MAX_MIN {
-        return Err(settings
-            .invalid("uplink.retry_max", "100ms or more", None)
-            .into());
-    }
-    Ok(UplinkConfig {
-        gateway,
-        redis: redis(settings)?,
-        stream: settings.text("uplink.stream")?.to_owned(),
-        flush: settings.duration("uplink.flush")?,
-        compress: settings.flag("uplink.compress")?,
-        in_flight_bytes_max: bytes_within(
-            settings,
-            "uplink.in_flight_bytes_max",
-            1 << 20..=1 << 31,
-        )?,
-        resend_after: settings.duration("uplink.resend_after")?,
-        retry_max,
-        drain: settings.duration("uplink.drain")?,
     })
 }
 

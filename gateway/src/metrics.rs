@@ -8,6 +8,7 @@
 
 mod doors;
 pub mod downlink;
+mod uplink;
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -19,6 +20,9 @@ use serde::Serialize;
 pub use doors::{Datagram, DoorMetrics, DoorStatus, Shed};
 
 use crate::spool::{LaneUsage, Usage};
+use crate::uplink::Cause;
+
+pub use uplink::LinkCounters;
 
 type LaneFigure = fn(&LaneUsage) -> u64;
 
@@ -42,6 +46,8 @@ pub struct Metrics {
     trouble: Mutex<Option<String>>,
     /// Of the downlink.
     pub downlink: downlink::DownlinkMetrics,
+    /// The uplink's connection.
+    pub uplink_link: LinkCounters,
 }
 
 /// The uplink as `/status` shows it.
@@ -53,6 +59,9 @@ pub struct UplinkStatus {
     envelopes_resent: u64,
     in_flight_bytes: u64,
     trouble: Option<String>,
+    cause: Option<&'static str>,
+    certificate_left_days: Option<f64>,
+    certificate_trouble: Option<String>,
 }
 
 /// The device side as `/status` shows it.
@@ -108,9 +117,12 @@ impl Metrics {
     /// The uplink has a connection, or lost it.
     pub fn uplink_connected(&self, connected: bool) {
         self.uplink_connected.store(connected, Relaxed);
-        if connected {
-            *self.trouble_slot() = None;
-        }
+    }
+
+    /// Everything there was to send was accepted; a connection alone proves little.
+    pub fn uplink_works(&self) {
+        *self.trouble_slot() = None;
+        self.uplink_link.works();
     }
 
     /// What keeps the uplink from sending.
@@ -163,6 +175,9 @@ impl Metrics {
             envelopes_resent: self.envelopes_resent.load(Relaxed),
             in_flight_bytes: self.in_flight_bytes.load(Relaxed),
             trouble: self.trouble_slot().clone(),
+            cause: self.uplink_link.cause().map(Cause::name),
+            certificate_left_days: self.uplink_link.certificate_left_days(),
+            certificate_trouble: self.uplink_link.renewal_trouble(),
         }
     }
 
@@ -224,6 +239,7 @@ impl Metrics {
             let name = "milepost_gateway_spool_left_days";
             let _ = writeln!(text, "# TYPE {name} gauge\n{name} {days}");
         }
+        self.uplink_link.to_prometheus(&mut text);
         let of_lanes: [(&str, LaneFigure); 2] = [
             ("spool_lane_backlog_envelopes", |lane| lane.backlog),
             ("spool_lane_segments", |lane| lane.segments),

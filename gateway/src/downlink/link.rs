@@ -6,16 +6,14 @@
 use std::time::{Duration, Instant};
 
 use redis::RedisError;
-use redis::aio::MultiplexedConnection;
 use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::chain::chain;
-use crate::uplink::connect::remedy;
-use crate::uplink::{ConnectError, RedisConfig};
+use crate::uplink::{Cause, ConnectError, RedisConfig};
 
 /// A connection; nothing on it may block unless it is the receiver's.
-pub(super) type Link = MultiplexedConnection;
+pub(super) use crate::uplink::Link;
 
 /// For everything that does not block.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -36,7 +34,7 @@ pub(super) enum Trouble {
 
 /// Opens a connection.
 pub(super) async fn open(redis: &RedisConfig) -> Result<Link, Trouble> {
-    within(ANSWER_MAX, redis.connect()).await
+    within(ANSWER_MAX, redis.link()).await
 }
 
 /// Waits so long for answers. What was asked may have been done all the same.
@@ -78,8 +76,9 @@ impl Pace {
             self.pause = PAUSE_MIN; // it had worked for a while
         }
         let hint = match trouble {
-            Trouble::Redis(error) => remedy(error),
-            Trouble::Connect(_) | Trouble::Silent(_) => "trying again.",
+            Trouble::Redis(error) => Cause::of(error).remedy(),
+            Trouble::Connect(error) => error.cause().remedy(),
+            Trouble::Silent(_) => Cause::Timeout.remedy(),
         };
         let retry_in_ms = u64::try_from(self.pause.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(
