@@ -2,6 +2,8 @@
 //!
 //! Invariant: every part receives its own struct from here and never reads the environment.
 
+mod panel;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,8 @@ use std::time::Duration;
 use contract::{GatewayId, keys};
 use settings::{Key, Settings, SettingsError};
 use thiserror::Error;
+
+pub use panel::http_addr;
 
 use crate::listen::ListenConfig;
 use crate::session::{Admission, SessionLimits};
@@ -121,7 +125,7 @@ pub static KEYS: &[Key] = &[
     .default("5s"),
     Key::new(
         "http.listen",
-        "Address of /health, /status and /metrics; empty for none.",
+        "Address of the status page, /health, /ready, /status and /metrics; empty for none.",
     )
     .default("127.0.0.1:8080"),
     Key::new("log.format", "auto (pretty on a terminal), pretty or json.")
@@ -130,6 +134,7 @@ pub static KEYS: &[Key] = &[
     Key::new("log.level", "error, warn, info, debug or trace.")
         .aliases(&["LOG_LEVEL"])
         .default("info"),
+    panel::LOG_IMEI,
 ];
 
 /// The settings cannot be used; every case is for the operator to correct.
@@ -194,6 +199,8 @@ pub struct LogConfig {
     pub json: Option<bool>,
     /// A level word.
     pub level: String,
+    /// How IMEIs are shown, on the pages too.
+    pub imei: crate::log::ImeiStyle,
 }
 
 /// Reads the file (if any) and the environment into raw settings.
@@ -244,10 +251,7 @@ impl Config {
                 commit_interval_min: commit_interval_min(settings)?,
             },
             uplink: uplink(settings, gateway.clone())?,
-            http: match settings.optional_text("http.listen")? {
-                None | Some("") => None,
-                Some(_) => Some(settings.socket("http.listen")?),
-            },
+            http: http_addr(settings)?,
             log: log(settings)?,
             gateway,
         })
@@ -363,5 +367,6 @@ fn log(settings: &Settings) -> Result<LogConfig, ConfigError> {
     Ok(LogConfig {
         json,
         level: settings.choice("log.level", &levels)?.to_owned(),
+        imei: panel::imei_style(settings)?,
     })
 }

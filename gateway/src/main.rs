@@ -2,19 +2,18 @@
 //!
 //! Exit codes: 0 ok, 1 failed check, 2 usage or settings, 3 cannot reach, 4 data at risk.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use gateway::app::{self, AppError};
 use gateway::chain::chain;
-use gateway::config::{self, Config, LogConfig};
+use gateway::config::{self, Config};
 use gateway::spool::{OpenError, SpoolError};
 use gateway::spool_cli::{self, Place, SpoolCommand};
+use gateway::tap::{self, TapArgs, TapError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// Takes Teltonika tracker frames, keeps them durably, acknowledges, and forwards them to Redis.
 ///
@@ -65,6 +64,10 @@ enum Command {
         #[command(subcommand)]
         command: SpoolCommand,
     },
+    /// Show frames as the running gateway keeps them; until Ctrl-C.
+    ///
+    /// Exit code 3 when no gateway answers.
+    Tap(TapArgs),
     /// Version of the program, the stream entry and the spool format.
     Version,
 }
@@ -164,13 +167,14 @@ fn act(cli: &Cli) -> Result<(), Failure> {
             spool_cli::act(command, &place, *json)
                 .map_err(|error| Failure::new(error.exit(), error))
         }
+        Command::Tap(args) => tap(args, settings),
         Command::Check => {
             let config = Config::new(&settings()?).map_err(|error| Failure::new(2, error))?;
             runtime()?.block_on(check(config))
         }
         Command::Run => {
             let config = Config::new(&settings()?).map_err(|error| Failure::new(2, error))?;
-            start_log(&config.log);
+            gateway::log::start(&config.log);
             runtime()?.block_on(run(config))
         }
     }
@@ -266,19 +270,14 @@ async fn check(config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start_log(log: &LogConfig) {
-    let json = log.json.unwrap_or(!std::io::stderr().is_terminal());
-    let filter = EnvFilter::new(format!("{},redis=warn,hyper=warn", log.level));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    if json {
-        lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .init();
-    } else {
-        lines.with_target(false).init();
-    }
+fn tap(
+    args: &TapArgs,
+    settings: impl Fn() -> Result<settings::Settings, Failure>,
+) -> Result<(), Failure> {
+    let at = match args.http {
+        Some(at) => Some(at),
+        None => config::http_addr(&settings()?).map_err(|error| Failure::new(2, error))?,
+    };
+    let at = at.ok_or_else(|| Failure::new(2, TapError::NoPages))?;
+    tap::follow(at, args, &mut std::io::stdout()).map_err(|error| Failure::new(3, error))
 }
