@@ -7,16 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
+use crate::attendant::Attendant;
 use crate::config::Config;
+use crate::events::Kind;
 use crate::listen::{ListenError, TcpDoor};
 use crate::metrics::Metrics;
 use crate::session::Admission;
 use crate::spool::{OpenError, Spool};
+use crate::systemd::Manager;
 use crate::uplink::Uplink;
 
 /// Why the gateway cannot run.
@@ -46,10 +50,18 @@ pub enum AppError {
 /// acknowledged.
 const PART_STOP_MAX: Duration = Duration::from_secs(10);
 
+/// A commit on a worn SD card takes seconds; one that takes longer than this is a disk that hangs.
+const SPOOL_SILENCE_MAX: Duration = Duration::from_secs(60);
+
 /// Runs until `stop`, then stops in the order of the data.
 /// # Errors
 /// [`AppError`]: an address or the spool cannot be had.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
+    let manager = Arc::new(Manager::of_environment());
+    // Before anything slow: unheard, the signal would end the process.
+    let hangup = signal(SignalKind::hangup())
+        .inspect_err(|error| tracing::warn!(%error, "SIGHUP will not reload"))
+        .ok();
     let mut random = [0; 3];
     for bits in &mut random {
         *bits = getrandom::u64().map_err(AppError::Random)?;
@@ -66,6 +78,23 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         tracing::warn!(file, "copy of a damaged segment kept");
     }
     let metrics = Arc::new(Metrics::default());
+    let stage = spool.stage().clone();
+    let progress = &metrics.panel.progress;
+    progress.watch("spool", SPOOL_SILENCE_MAX, stage);
+    let pages = TaskTracker::new();
+    let pages_stop = CancellationToken::new();
+    if let Some(addr) = config.http {
+        let listener = admin::bind(addr).await;
+        let listener = listener.map_err(|source| AppError::Http { addr, source })?;
+        let admin = Admin::new(
+            config.gateway.clone(),
+            spool.clone(),
+            Arc::clone(&metrics),
+            config.log.imei,
+            pages_stop.clone(),
+        );
+        pages.spawn(admin.serve(listener));
+    }
     let admission = Arc::new(config.admission);
     let (doors, sessions) = (TaskTracker::new(), TaskTracker::new());
     for addr in config.tcp {
@@ -80,18 +109,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         let door = door.await?;
         tracing::info!(addr = %door.local_addr().unwrap_or(addr), "listening for trackers over TCP");
         doors.spawn(door.run(sessions.clone()));
-    }
-    let pages = TaskTracker::new();
-    let pages_stop = CancellationToken::new();
-    if let Some(addr) = config.http {
-        let listener = admin::bind(addr).await;
-        let listener = listener.map_err(|source| AppError::Http { addr, source })?;
-        let admin = Admin {
-            gateway: config.gateway.clone(),
-            spool: spool.clone(),
-            metrics: Arc::clone(&metrics),
-        };
-        pages.spawn(admin.serve(listener, pages_stop.clone()));
     }
     let who = match &*admission {
         Admission::Open => "every well-formed IMEI".to_owned(),
@@ -113,8 +130,25 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     let uplink_stop = CancellationToken::new();
     let uplink = Uplink::new(config.uplink, spool.clone(), Arc::clone(&metrics));
     let uplink = tokio::spawn(uplink.run(uplink_stop.clone()));
+    let panel = &metrics.panel;
+    panel.serving();
+    let started = format!("gateway {} started", env!("CARGO_PKG_VERSION"));
+    panel.events.note(Kind::Started, None, started);
+    manager.ready();
+    let attendant = Attendant {
+        spool: spool.clone(),
+        metrics: Arc::clone(&metrics),
+        manager: Arc::clone(&manager),
+        hangup,
+    };
+    pages.spawn(attendant.run(pages_stop.clone()));
 
     stop.cancelled().await;
+    panel.stopping();
+    manager.stopping();
+    panel
+        .events
+        .note(Kind::Stopping, None, "gateway is stopping");
     doors.close();
     doors.wait().await;
     sessions.close();

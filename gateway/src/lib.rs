@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod app;
+mod attendant;
 pub mod chain;
 mod clock;
 pub mod config;

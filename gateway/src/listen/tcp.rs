@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::chain::chain;
 use crate::clock;
+use crate::log;
 use crate::metrics::Metrics;
 use crate::session::{Admission, CloseReason, Effect, Keep, Reply, Session, SessionLimits};
 use crate::spool::{Append, KeepError, Spool};
@@ -34,6 +35,12 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Pause after the system refused a new connection (out of files, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A door where nobody knocks says so often that it still listens.
+const TURN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A door that has not said so for this long is stuck.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// How to receive trackers.
 #[derive(Clone, Debug)]
@@ -130,10 +137,17 @@ impl TcpDoor {
 
     /// Accepts until told to stop; connections run on `tracker`.
     pub async fn run(self, tracker: TaskTracker) {
+        let panel = &self.hall.metrics.panel;
+        let name = self
+            .local_addr()
+            .map_or_else(|_| "tcp".to_owned(), |addr| format!("tcp {addr}"));
+        let stage = panel.progress.stage(name, SILENCE_MAX);
         loop {
+            stage.turn();
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = self.hall.stop.cancelled() => return,
+                () = tokio::time::sleep(TURN_INTERVAL) => continue,
+                () = self.hall.stop.cancelled() => return stage.finish(),
             };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
@@ -170,11 +184,18 @@ impl Hall {
                 tracing::info!(%peer, pending_bytes, "tracker hung up in the middle of a frame");
             }
             Ok(End::Stopping) => tracing::debug!(%peer, "closed: gateway is stopping"),
+            Ok(End::Ours(CloseReason::Refused { imei, refusal })) => {
+                let why = chain(&refusal);
+                tracing::warn!(%peer, imei = %log::imei(imei), reason = why, "login refused");
+                let panel = &self.metrics.panel;
+                panel.tracker_refused(imei, clock::now_ms(), &why);
+            }
             Ok(End::Ours(reason)) => {
                 tracing::warn!(%peer, reason = chain(&reason), "connection closed");
             }
             Err(broken) => {
-                tracing::warn!(%peer, imei = session.imei().map(tracing::field::debug), reason = chain(&broken), "connection broken");
+                let imei = session.imei().map(log::imei);
+                tracing::warn!(%peer, imei = imei.map(tracing::field::display), reason = chain(&broken), "connection broken");
             }
         }
         // A peer that does not take the goodbye loses nothing.
@@ -196,10 +217,13 @@ impl Hall {
                     Effect::Send(reply) => self.answer(stream, &reply, session, peer).await?,
                     Effect::Keep(keep) => {
                         let append = append(&keep);
+                        let received_at_ms = append.received_at_ms;
                         let receipt = self.spool.append(append).await.map_err(|error| {
                             self.metrics.frame_not_kept();
                             Broken::NotKept(error)
                         })?;
+                        let panel = &self.metrics.panel;
+                        panel.frame_kept(keep.imei, keep.data, received_at_ms, Transport::Tcp);
                         if let Some(reply) = session.on_durable(&receipt) {
                             self.answer(stream, &reply, session, peer).await?;
                             self.metrics.records_acked(receipt.record_count());
@@ -252,12 +276,14 @@ impl Hall {
         match reply {
             Reply::Accept => {
                 self.metrics.login(true);
-                tracing::info!(%peer, imei = session.imei().map(tracing::field::debug), "tracker accepted");
+                if let Some(imei) = session.imei() {
+                    self.metrics.panel.tracker_accepted(imei, peer);
+                }
             }
             Reply::Refuse => self.metrics.login(false),
             Reply::Damaged => {
                 self.metrics.frame_damaged();
-                tracing::warn!(%peer, imei = session.imei().map(tracing::field::debug), "frame checksum wrong: answered 0, the tracker will send it again");
+                self.metrics.panel.frame_damaged(session.imei(), peer);
             }
             Reply::Ack(_) => {}
         }

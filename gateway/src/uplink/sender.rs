@@ -28,6 +28,7 @@ use super::flight::Flight;
 use crate::chain::chain;
 use crate::clock;
 use crate::metrics::Metrics;
+use crate::progress::Stage;
 use crate::spool::{Chunk, Position, Reading, Spool, SpoolError};
 
 /// Entries in one pipeline; more gains nothing (measured).
@@ -48,6 +49,10 @@ const FLOOR_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often otherwise: a settled range of an earlier opening may still arrive.
 const FLOOR_INTERVAL_IDLE: Duration = Duration::from_secs(keys::REPUBLISH_INTERVAL_S);
+
+/// Beside its pauses, one turn may take so long: every question to Redis has its own timeout, and
+/// a turn asks a few.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// First pause after a failure; doubles up to `retry_max`.
 const RETRY_MIN: Duration = Duration::from_millis(250);
@@ -95,6 +100,7 @@ pub struct Uplink {
     config: UplinkConfig,
     spool: Spool,
     metrics: Arc<Metrics>,
+    stage: Stage,
     courses: Courses,
     /// Held while places in the spool are held; without it they mean nothing.
     reading: Option<Reading>,
@@ -114,7 +120,9 @@ impl Uplink {
     /// An uplink that starts with the oldest unsettled envelopes.
     #[must_use]
     pub fn new(config: UplinkConfig, spool: Spool, metrics: Arc<Metrics>) -> Self {
+        let silence_max = config.retry_max + SILENCE_MAX;
         Self {
+            stage: metrics.panel.progress.stage("uplink", silence_max),
             courses: Courses::new(config.flush, |_| Position::default()),
             reading: None,
             flight: Flight::new(config.resend_after),
@@ -134,6 +142,7 @@ impl Uplink {
         let mut pause = RETRY_MIN;
         let mut down_since = Instant::now();
         while !stop.is_cancelled() {
+            self.stage.turn();
             let started = Instant::now();
             match self.talk(&stop, &mut down_since).await {
                 Ok(()) => break,
@@ -153,6 +162,7 @@ impl Uplink {
             pause = (pause * 2).min(self.config.retry_max);
         }
         self.sync_settled().await;
+        self.stage.finish();
     }
 
     fn report(&self, trouble: &Trouble, pause: Duration) {
@@ -214,6 +224,7 @@ impl Uplink {
         let mut hello_at = Instant::now() + Duration::from_secs(keys::REPUBLISH_INTERVAL_S);
         let mut give_up_at: Option<Instant> = None;
         loop {
+            self.stage.turn();
             let now = Instant::now();
             if stop.is_cancelled() && give_up_at.is_none() {
                 give_up_at = Some(now + self.config.drain);

@@ -1,0 +1,196 @@
+//! Looks at the gateway once a second and tells whoever should know: the events, the log, the
+//! service manager.
+//!
+//! Invariants: the watchdog is fed only while every stage moves; whoever is told to read anew was
+//! rung for before the manager hears that we are ready again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::Signal;
+use tokio_util::sync::CancellationToken;
+
+use crate::events::Kind;
+use crate::log;
+use crate::metrics::Metrics;
+use crate::observe::{Observer, Sample, in_words};
+use crate::panel::Phase;
+use crate::progress::Stuck;
+use crate::spool::{Spool, Usage};
+use crate::systemd::Manager;
+
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Between two lines that sum up.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Between two lines for `systemctl status`.
+const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Everything it looks at.
+pub(crate) struct Attendant {
+    pub(crate) spool: Spool,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) manager: Arc<Manager>,
+    /// Without it nothing can ring, and nothing else changes.
+    pub(crate) hangup: Option<Signal>,
+}
+
+/// Counts at the last summary.
+#[derive(Default)]
+struct Summed {
+    records_acked: u64,
+    records_sent: u64,
+    log_lines_left_out: u64,
+}
+
+impl Attendant {
+    /// Looks until `stop`.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut hangup = self.hangup.take();
+        let feeding = self.manager.watchdog().map(|usec| usec / 4);
+        let interval = feeding.map_or(LOOK_INTERVAL, |feeding| feeding.min(LOOK_INTERVAL));
+        let mut looks = tokio::time::interval(interval.max(Duration::from_millis(10)));
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut observer = Observer::new(Instant::now());
+        let mut stuck: Option<Stuck> = None;
+        let (mut summary_at, mut status_at) = (Instant::now() + SUMMARY_INTERVAL, Instant::now());
+        let mut summed = Summed::default();
+        loop {
+            tokio::select! {
+                _ = looks.tick() => {}
+                () = hung_up(hangup.as_mut()) => {
+                    self.reload();
+                    continue;
+                }
+                () = stop.cancelled() => return,
+            }
+            let now = Instant::now();
+            let usage = self.spool.usage();
+            self.tell(&mut observer, &usage, now);
+            self.feed(&mut stuck, now);
+            if now >= status_at {
+                self.manager.status(&self.line(&usage, stuck.as_ref()));
+                status_at = now + STATUS_INTERVAL;
+            }
+            if now >= summary_at {
+                self.sum_up(&mut summed, &usage);
+                summary_at = now + SUMMARY_INTERVAL;
+            }
+        }
+    }
+
+    /// Reads lists and certificates anew.
+    fn reload(&self) {
+        let panel = &self.metrics.panel;
+        if panel.phase() != Phase::Serving {
+            return;
+        }
+        self.manager.reloading();
+        let parts = panel.reload.ring();
+        tracing::info!(parts, "SIGHUP: reading lists and certificates anew");
+        let text = "told to read lists and certificates anew";
+        panel.events.note(Kind::Reload, None, text);
+        self.manager.ready();
+    }
+
+    fn tell(&self, observer: &mut Observer, usage: &Usage, now: Instant) {
+        let sample = Sample {
+            now,
+            is_connected: self.metrics.is_uplink_connected(),
+            backlog: usage.backlog(),
+            used_bytes: usage.used_bytes,
+            bytes_max: usage.bytes_max,
+            has_failed: self.spool.has_failed(),
+            frames_not_kept: self.metrics.devices().frames_not_kept,
+            envelopes_lost: usage.envelopes_lost,
+            days_left: self.spool.days_left(usage),
+        };
+        for (kind, text) in observer.observe(&sample) {
+            if kind.is_trouble() {
+                tracing::warn!(code = kind.code(), "{text}");
+            } else {
+                tracing::info!(code = kind.code(), "{text}");
+            }
+            self.metrics.panel.events.note(kind, None, text);
+        }
+    }
+
+    /// Feeds the watchdog while everything moves; a stage that stands still is told once.
+    fn feed(&self, stuck: &mut Option<Stuck>, now: Instant) {
+        let found = self.metrics.panel.progress.look(now);
+        match (&found, &*stuck) {
+            (None, before) => {
+                if before.is_some() {
+                    tracing::info!("every part of the gateway moves again");
+                }
+                self.manager.alive();
+            }
+            (Some(found), before) if before.as_ref().map(|b| &b.stage) != Some(&found.stage) => {
+                let text = format!(
+                    "no progress in {} for {}; the service manager restarts the gateway, nothing acknowledged is lost",
+                    found.stage,
+                    in_words(found.silence)
+                );
+                tracing::error!(stage = %found.stage, "{text}");
+                self.metrics.panel.events.note(Kind::Stuck, None, text);
+            }
+            _ => {}
+        }
+        *stuck = found;
+    }
+
+    fn line(&self, usage: &Usage, stuck: Option<&Stuck>) -> String {
+        if let Some(Stuck { stage, silence }) = stuck {
+            return format!("STUCK: no progress in {stage} for {}", in_words(*silence));
+        }
+        let devices = self.metrics.devices();
+        let link = if self.metrics.is_uplink_connected() {
+            "uplink up"
+        } else {
+            "OFFLINE"
+        };
+        let days = self.spool.days_left(usage);
+        let days = days.map_or_else(String::new, |days| {
+            format!(" · {days:.1} days left offline")
+        });
+        format!(
+            "{} trackers · {} records acknowledged · {link} · {} frames wait{days}",
+            devices.connections,
+            devices.records_acked,
+            usage.backlog()
+        )
+    }
+
+    fn sum_up(&self, summed: &mut Summed, usage: &Usage) {
+        let records_acked = self.metrics.devices().records_acked;
+        let records_sent = self.metrics.uplink().records_sent;
+        let log_lines_left_out = log::left_out();
+        tracing::info!(
+            trackers = self.metrics.devices().connections,
+            records_acked = records_acked - summed.records_acked,
+            records_sent = records_sent - summed.records_sent,
+            frames_waiting = usage.backlog(),
+            uplink_connected = self.metrics.is_uplink_connected(),
+            log_lines_left_out = log_lines_left_out - summed.log_lines_left_out,
+            "the last minute"
+        );
+        *summed = Summed {
+            records_acked,
+            records_sent,
+            log_lines_left_out,
+        };
+    }
+}
+
+async fn hung_up(hangup: Option<&mut Signal>) {
+    match hangup {
+        Some(hangup) => {
+            // `None` means that there will be no more: then it never comes.
+            if hangup.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
