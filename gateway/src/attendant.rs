@@ -11,7 +11,7 @@ use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::Kind;
-use crate::log;
+use crate::logbook;
 use crate::metrics::Metrics;
 use crate::observe::{Observer, Sample, in_words};
 use crate::panel::Phase;
@@ -165,7 +165,7 @@ impl Attendant {
     fn sum_up(&self, summed: &mut Summed, usage: &Usage) {
         let records_acked = self.metrics.devices().records_acked;
         let records_sent = self.metrics.uplink().records_sent;
-        let log_lines_left_out = log::left_out();
+        let log_lines_left_out = logbook::left_out();
         tracing::info!(
             trackers = self.metrics.devices().connections,
             records_acked = records_acked - summed.records_acked,

@@ -200,7 +200,7 @@ pub struct LogConfig {
     /// A level word.
     pub level: String,
     /// How IMEIs are shown, on the pages too.
-    pub imei: crate::log::ImeiStyle,
+    pub imei: crate::logbook::ImeiStyle,
 }
 
 /// Reads the file (if any) and the environment into raw settings.

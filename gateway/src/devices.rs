@@ -16,7 +16,7 @@ use codec::{CodecId, Imei};
 use contract::Transport;
 use serde_json::{Value, json};
 
-use crate::log::ImeiStyle;
+use crate::logbook::ImeiStyle;
 use newest::Newest;
 
 /// Devices remembered.

@@ -12,7 +12,7 @@ use codec::Imei;
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::log::ImeiStyle;
+use crate::logbook::ImeiStyle;
 
 /// Events remembered.
 pub const EVENTS_MAX: usize = 200;

@@ -16,7 +16,7 @@ pub mod config;
 pub mod devices;
 pub mod events;
 pub mod listen;
-pub mod log;
+pub mod logbook;
 pub mod metrics;
 pub mod observe;
 pub mod panel;

@@ -174,7 +174,7 @@ fn act(cli: &Cli) -> Result<(), Failure> {
         }
         Command::Run => {
             let config = Config::new(&settings()?).map_err(|error| Failure::new(2, error))?;
-            gateway::log::start(&config.log);
+            gateway::logbook::start(&config.log);
             runtime()?.block_on(run(config))
         }
     }

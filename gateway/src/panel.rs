@@ -12,7 +12,7 @@ use contract::Transport;
 
 use crate::devices::{Devices, codec_word, transport_word};
 use crate::events::{Events, Kind};
-use crate::log;
+use crate::logbook;
 use crate::progress::Progress;
 use crate::reload::Reload;
 use crate::tap::Taps;
@@ -50,7 +50,7 @@ impl Panel {
         self.devices.heard(imei, data, received_at_ms, transport);
         self.taps.offer(imei, data, received_at_ms, transport);
         tracing::debug!(
-            imei = %log::imei(imei),
+            imei = %logbook::imei(imei),
             transport = transport_word(transport),
             codec = codec_word(data.first().copied().unwrap_or_default()),
             bytes = data.len(),
@@ -60,7 +60,7 @@ impl Panel {
 
     /// A tracker logged in.
     pub fn tracker_accepted(&self, imei: Imei, peer: SocketAddr) {
-        tracing::info!(%peer, imei = %log::imei(imei), "tracker accepted");
+        tracing::info!(%peer, imei = %logbook::imei(imei), "tracker accepted");
         self.events
             .note(Kind::TrackerAccepted, Some(imei), "tracker accepted");
     }
@@ -77,7 +77,7 @@ impl Panel {
 
     /// A frame came with a wrong checksum.
     pub fn frame_damaged(&self, imei: Option<Imei>, peer: SocketAddr) {
-        tracing::warn!(%peer, imei = imei.map(|imei| tracing::field::display(log::imei(imei))), "frame checksum wrong: answered 0, the tracker will send it again");
+        tracing::warn!(%peer, imei = imei.map(|imei| tracing::field::display(logbook::imei(imei))), "frame checksum wrong: answered 0, the tracker will send it again");
         self.events.note(
             Kind::FrameDamaged,
             imei,

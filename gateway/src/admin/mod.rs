@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::log::ImeiStyle;
+use crate::logbook::ImeiStyle;
 use crate::metrics::{Metrics, process};
 use crate::panel::Phase;
 use crate::spool::Spool;

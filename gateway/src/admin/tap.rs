@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Admin;
 use super::pages::of_query;
-use crate::log::ImeiStyle;
+use crate::logbook::ImeiStyle;
 use crate::tap::{Line, Next, TAPS_MAX, Watcher};
 
 /// Written and not yet read, beside the system's own buffers.

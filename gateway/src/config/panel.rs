@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use settings::{Key, Settings};
 
 use super::ConfigError;
-use crate::log::ImeiStyle;
+use crate::logbook::ImeiStyle;
 
 /// How IMEIs are shown.
 pub(super) const LOG_IMEI: Key = Key::new(

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::chain::chain;
 use crate::clock;
-use crate::log;
+use crate::logbook;
 use crate::metrics::Metrics;
 use crate::session::{Admission, CloseReason, Effect, Keep, Reply, Session, SessionLimits};
 use crate::spool::{Append, KeepError, Spool};
@@ -186,7 +186,7 @@ impl Hall {
             Ok(End::Stopping) => tracing::debug!(%peer, "closed: gateway is stopping"),
             Ok(End::Ours(CloseReason::Refused { imei, refusal })) => {
                 let why = chain(&refusal);
-                tracing::warn!(%peer, imei = %log::imei(imei), reason = why, "login refused");
+                tracing::warn!(%peer, imei = %logbook::imei(imei), reason = why, "login refused");
                 let panel = &self.metrics.panel;
                 panel.tracker_refused(imei, clock::now_ms(), &why);
             }
@@ -194,7 +194,7 @@ impl Hall {
                 tracing::warn!(%peer, reason = chain(&reason), "connection closed");
             }
             Err(broken) => {
-                let imei = session.imei().map(log::imei);
+                let imei = session.imei().map(logbook::imei);
                 tracing::warn!(%peer, imei = imei.map(tracing::field::display), reason = chain(&broken), "connection broken");
             }
         }

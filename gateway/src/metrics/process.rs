@@ -57,7 +57,7 @@ pub(crate) fn to_prometheus(oldest_ms: Option<u64>, devices: usize, uptime: Dura
         "log_lines_left_out_total",
         "counter",
         "Log lines that repeated too often to be written.",
-        crate::log::left_out(),
+        crate::logbook::left_out(),
     );
     let now_ms = crate::clock::now_ms();
     let age_s = oldest_ms.map_or(0.0, |ms| now_ms.saturating_sub(ms) as f64 / 1e3);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::devices::{codec_word, transport_word};
-use crate::log::ImeiStyle;
+use crate::logbook::ImeiStyle;
 use crate::tap::TapFrame;
 
 /// The gateway's end.

@@ -54,7 +54,7 @@ pub(super) fn set_style(style: ImeiStyle) {
     IS_FULL.store(style == ImeiStyle::Full, Relaxed);
 }
 
-/// For a log line: `imei = %log::imei(imei)`.
+/// For a log line: `imei = %logbook::imei(imei)`.
 #[must_use]
 pub fn imei(imei: Imei) -> Shown {
     let style = if IS_FULL.load(Relaxed) {
