@@ -194,3 +194,89 @@ async fn hung_up(hangup: Option<&mut Signal>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::spool::{FullPolicy, SpoolConfig};
+    use contract::GatewayId;
+    use std::os::unix::net::UnixDatagram;
+
+    fn attendant(dir: &std::path::Path, socket: &std::path::Path) -> Attendant {
+        let config = SpoolConfig {
+            dir: dir.to_owned(),
+            gateway: GatewayId::new("attended").unwrap(),
+            bytes_max: 8 << 20,
+            full: FullPolicy::Refuse,
+            commit_interval_min: Duration::ZERO,
+        };
+        Attendant {
+            spool: Spool::open(config, [1, 2, 3]).unwrap().0,
+            metrics: Arc::default(),
+            manager: Arc::new(Manager::new(
+                Some(socket.as_os_str()),
+                Some("1000000"),
+                None,
+            )),
+            hangup: None,
+        }
+    }
+
+    #[test]
+    fn a_stage_that_is_stuck_stops_the_watchdog_and_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let fed = || {
+            let mut bytes = [0; 64];
+            let heard = socket.recv(&mut bytes);
+            heard.is_ok_and(|length| &bytes[..length] == b"WATCHDOG=1")
+        };
+        let attendant = attendant(&dir.path().join("spool"), &path);
+        let panel = &attendant.metrics.panel;
+        let stage = panel.progress.stage("door", Duration::from_secs(5));
+        let start = Instant::now();
+        let mut stuck = None;
+        let mut look = |second| {
+            attendant.feed(&mut stuck, start + Duration::from_secs(second));
+            fed()
+        };
+        assert!(look(0) && look(5), "still within its silence");
+        assert!(!look(6) && !look(7) && !look(8), "stuck");
+        stage.turn();
+        assert!(look(9), "it moves again");
+        let events = panel.events.latest(9, crate::logbook::ImeiStyle::Short);
+        let events = events["events"].as_array().unwrap();
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert!(
+            events[0]["text"]
+                .as_str()
+                .unwrap()
+                .starts_with("no progress in door for 6 s")
+        );
+    }
+
+    #[tokio::test]
+    async fn whoever_subscribed_hears_the_bell_before_the_manager_hears_ready() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let attendant = attendant(&dir.path().join("spool"), &path);
+        let panel = &attendant.metrics.panel;
+        let mut bell = panel.reload.subscribe();
+        attendant.reload();
+        assert!(!bell.has_changed().unwrap(), "not while it starts");
+        panel.serving();
+        attendant.reload();
+        assert!(bell.has_changed().unwrap());
+        assert_eq!(*bell.borrow_and_update(), 1);
+        let mut bytes = [0; 64];
+        let length = socket.recv(&mut bytes).unwrap();
+        assert!(bytes[..length].starts_with(b"RELOADING=1\n"));
+        let length = socket.recv(&mut bytes).unwrap();
+        assert_eq!(&bytes[..length], b"READY=1");
+    }
+}

@@ -156,3 +156,70 @@ async fn guarded(mut response: Response) -> Response {
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::spool::{Append, FullPolicy, SpoolConfig};
+    use contract::{Device, Lane, Transport};
+    use std::time::Duration;
+
+    fn admin(dir: &std::path::Path) -> Admin {
+        let gateway = GatewayId::new("shown").unwrap();
+        let config = SpoolConfig {
+            dir: dir.to_owned(),
+            gateway: gateway.clone(),
+            bytes_max: 8 << 20,
+            full: FullPolicy::Refuse,
+            commit_interval_min: Duration::ZERO,
+        };
+        let (spool, _) = Spool::open(config, [1, 2, 3]).unwrap();
+        let stop = CancellationToken::new();
+        Admin::new(gateway, spool, Arc::default(), ImeiStyle::Short, stop)
+    }
+
+    #[test]
+    fn it_is_ready_between_the_opening_of_the_doors_and_the_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let admin = admin(dir.path());
+        assert_eq!(admin.waits_for(), Some("the doors for trackers to open"));
+        admin.metrics.panel.serving();
+        assert_eq!(admin.waits_for(), None);
+        admin.metrics.panel.stopping();
+        assert!(admin.waits_for().unwrap().contains("stopping"));
+    }
+
+    #[tokio::test]
+    async fn the_oldest_frame_of_all_lanes_is_found_and_remembered_for_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let admin = admin(dir.path());
+        assert_eq!(
+            admin.status().await["spool"]["oldest_waiting_ms"],
+            Value::Null
+        );
+        let keep = async |lane, received_at_ms| {
+            let append = Append {
+                device: Device::Text("test".to_owned()),
+                transport: Transport::Tcp,
+                lane,
+                received_at_ms,
+                record_count: 1,
+                panic: false,
+                bytes: vec![0; 10],
+            };
+            admin.spool.append(append).await.unwrap();
+        };
+        let asked = async |oldest: &Oldest| {
+            let usage = admin.spool.usage();
+            oldest.received_at_ms(&admin.spool, &usage).await
+        };
+        keep(Lane::Normal, 5_000).await;
+        keep(Lane::High, 7_000).await;
+        let oldest = Oldest::default();
+        assert_eq!(asked(&oldest).await, Some(5_000));
+        keep(Lane::Bulk, 3_000).await;
+        assert_eq!(asked(&oldest).await, Some(5_000), "remembered");
+        assert_eq!(asked(&Oldest::default()).await, Some(3_000));
+    }
+}
