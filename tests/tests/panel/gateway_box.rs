@@ -88,7 +88,10 @@ impl GatewayBox {
             section("access", ""),
             section("log", "format = \"json\""),
             // Nobody listens there.
-            section("uplink", "url = \"redis://127.0.0.1:1/\""),
+            match settings.contains("[uplink]") {
+                true => section("uplink", ""),
+                false => section("uplink", "url = \"redis://127.0.0.1:1/\""),
+            },
         ];
         let file = dir.path().join("gateway.toml");
         std::fs::write(&file, text.concat())?;
