@@ -57,7 +57,7 @@ pub struct Device {
     pub speed_kmh: u16,
     /// In use at the position.
     pub satellites: u8,
-    /// Codec id of the last frame.
+    /// Codec id of the last frame with records, or of the last one while there was none.
     pub codec: u8,
     /// How the last frame came.
     pub transport: Transport,
@@ -144,7 +144,10 @@ impl Table {
         });
         device.last_seen_ms = received_at_ms;
         device.transport = transport;
-        device.codec = newest.codec;
+        // An answer to a command says nothing about how it tells its records.
+        if newest.records > 0 || device.records == 0 {
+            device.codec = newest.codec;
+        }
         device.frames += 1;
         device.records += u64::from(newest.records);
         if let Some(time_ms) = newest.time_ms {

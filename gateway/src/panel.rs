@@ -75,6 +75,16 @@ impl Panel {
         );
     }
 
+    /// A second connection with its IMEI took a tracker's place.
+    pub fn tracker_displaced(&self, imei: Imei, peer: SocketAddr) {
+        tracing::info!(%peer, imei = %logbook::imei(imei), "a newer connection of this tracker took its place");
+        self.events.note(
+            Kind::TrackerDisplaced,
+            Some(imei),
+            "a newer connection of this tracker took its place",
+        );
+    }
+
     /// A frame came with a wrong checksum.
     pub fn frame_damaged(&self, imei: Option<Imei>, peer: SocketAddr) {
         tracing::warn!(%peer, imei = imei.map(|imei| tracing::field::display(logbook::imei(imei))), "frame checksum wrong: answered 0, the tracker will send it again");

@@ -148,7 +148,7 @@ async fn whoever_wants_whole_imeis_gets_them() -> Result<()> {
     let _tracker = tracker(&gateway).await?;
     eventually("the log and the events name it", async || {
         let event = &gateway.json("/events").await?["events"][0]["imei"];
-        Ok(gateway.log()?.contains(&IMEI.to_string()) && *event == IMEI.to_string())
+        Ok(gateway.log()?.contains(&IMEI.to_string()) && event.as_str() == Some(&IMEI.to_string()))
     })
     .await
 }
@@ -360,6 +360,8 @@ async fn an_uplink_that_hangs_stops_the_watchdog_while_trackers_are_served() -> 
         }
     }
     assert!(fed > 100, "{fed}");
+    // What sums up goes on meanwhile.
+    assert_eq!(gateway.log()?.matches("the last minute").count(), 2);
     tracker(&gateway).await?.send_raw(&vector()).await?;
     assert_eq!(gateway.codes().await?[1], "stuck");
     socket.set_read_timeout(Some(Duration::from_secs(6)))?;
@@ -375,7 +377,7 @@ async fn an_uplink_that_hangs_stops_the_watchdog_while_trackers_are_served() -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tap_shows_frames_as_they_are_kept() -> Result<()> {
-    let gateway = GatewayBox::start("", &[]).await?;
+    let mut gateway = GatewayBox::start("", &[]).await?;
     let mut tracker = tracker(&gateway).await?;
     let http = gateway.http().to_string();
     let imei = IMEI.to_string();
@@ -429,11 +431,62 @@ async fn the_tap_shows_frames_as_they_are_kept() -> Result<()> {
             }
         }
     }
+    // A watcher does not hold up the stop, and hears of it.
+    let mut tap = gateway_box::Killed(
+        gateway_box::program()?
+            .args(["tap", "--http", &http])
+            .stdout(Stdio::piped())
+            .spawn()?,
+    );
+    let mut lines = BufReader::new(tap.0.stdout.take().context("its output")?).lines();
+    let (put, shown) = std::sync::mpsc::channel();
+    let reader =
+        std::thread::spawn(move || lines.try_for_each(|line| put.send(line).map_err(drop)));
+    eventually("a frame is shown", async || {
+        tracker.send_raw(&vector()).await?;
+        ensure!(tracker.read_ack().await? == 1);
+        Ok(shown.try_recv().is_ok())
+    })
+    .await?;
+    let stopped = Instant::now();
+    gateway.signal(Signal::TERM)?;
+    assert!(gateway.wait().await?.success());
+    assert!(stopped.elapsed() < Duration::from_secs(5));
+    assert!(tap.0.wait()?.success());
+    let _ = reader.join();
+    let last = shown.iter().last().context("a last word")??;
+    assert_eq!(last, "end: the gateway is stopping");
     let alone = gateway_box::program()?
         .args(["tap", "--http", "127.0.0.1:1"])
         .output()?;
     assert_eq!(alone.status.code(), Some(3));
     assert!(String::from_utf8(alone.stderr)?.contains("is it running"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warning_that_repeats_is_left_out_and_counted() -> Result<()> {
+    let list = tempfile::NamedTempFile::new()?;
+    let settings = format!(
+        "[access]\nmode = \"list\"\nlist = \"{}\"",
+        list.path().display()
+    );
+    let gateway = GatewayBox::start(&settings, &[]).await?;
+    for _ in 0..30 {
+        let mut tracker = Tracker::connect(gateway.tcp(), IMEI).await?;
+        assert!(!tracker.login().await?);
+        assert!(tracker.closed_by_peer().await?);
+    }
+    eventually("all were counted", async || {
+        Ok(gateway.json("/events").await?["events"][0]["times"] == 30)
+    })
+    .await?;
+    assert_eq!(gateway.log()?.matches("login refused").count(), 20);
+    let (_, metrics) = get(gateway.http(), "/metrics").await?;
+    assert!(
+        metrics.contains("\nmilepost_gateway_log_lines_left_out_total 10\n"),
+        "{metrics}"
+    );
     Ok(())
 }
 

@@ -138,6 +138,19 @@ fn codec_7_floats_become_degrees_e7() {
 }
 
 #[test]
+fn an_answer_to_a_command_leaves_the_codec_of_the_records() {
+    let devices = Devices::default();
+    let answer = [0x0C, 1, 6, 0, 0, 0, 0, 1];
+    let codec = |data: &[u8]| {
+        devices.heard(imei(1), data, NOW_MS, Transport::Tcp);
+        devices.get(imei(1)).unwrap().codec
+    };
+    assert_eq!(codec(&answer), 0x0C);
+    assert_eq!(codec(&frame(&[at(NOW_MS, 1, 5)])), 0x08);
+    assert_eq!(codec(&answer), 0x08);
+}
+
+#[test]
 fn anything_at_all_counts_as_a_frame() {
     let devices = Devices::default();
     let whole = frame(&[at(NOW_MS, 1, 5), at(NOW_MS, 2, 5)]);
