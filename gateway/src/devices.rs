@@ -223,28 +223,36 @@ impl Devices {
     /// refused ones too, the latest first.
     #[must_use]
     pub fn page(&self, after: u32, limit: usize, style: ImeiStyle) -> Value {
-        let table = self.table();
-        let mut rows: Vec<(Imei, Device)> = table
-            .devices
-            .iter()
-            .filter(|(_, device)| device.id > after)
-            .map(|(imei, device)| (*imei, *device))
-            .collect();
+        // Copied out first: trackers wait for the lock, and must not wait for words.
+        let (mut rows, refused, known) = {
+            let table = self.table();
+            let after = table.devices.iter().filter(|(_, device)| device.id > after);
+            let rows: Vec<(Imei, Device)> = after.map(|(imei, device)| (*imei, *device)).collect();
+            (rows, table.refused.clone(), table.devices.len())
+        };
         rows.sort_unstable_by_key(|(_, device)| device.id);
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|(_, device)| device.id);
-        let mut refused: Vec<(&Imei, &Refused)> = table.refused.iter().collect();
-        refused.sort_unstable_by_key(|(_, refused)| std::cmp::Reverse(refused.at_ms));
-        refused.truncate(if after == 0 { limit } else { 0 });
-        let refused = refused.into_iter().map(|(imei, refused)| {
-            json!({ "imei": style.show(*imei).to_string(), "at_ms": refused.at_ms, "why": refused.why, "times": refused.times })
+        let rows = rows
+            .iter()
+            .map(|(imei, device)| row(*imei, device, refused.get(imei), style));
+        let mut latest: Vec<(&Imei, &Refused)> = refused.iter().collect();
+        latest.sort_unstable_by_key(|(_, refused)| std::cmp::Reverse(refused.at_ms));
+        latest.truncate(if after == 0 { limit } else { 0 });
+        let latest = latest.into_iter().map(|(imei, refused)| {
+            json!({
+                "imei": style.show(*imei).to_string(),
+                "at_ms": refused.at_ms,
+                "why": refused.why,
+                "times": refused.times,
+            })
         });
         json!({
-            "known": table.devices.len(),
-            "devices": rows.iter().map(|(imei, device)| row(*imei, device, table.refused.get(imei), style)).collect::<Vec<_>>(),
+            "known": known,
+            "devices": rows.collect::<Vec<_>>(),
             "next": next,
-            "refused": refused.collect::<Vec<_>>(),
+            "refused": latest.collect::<Vec<_>>(),
         })
     }
 }
