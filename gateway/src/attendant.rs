@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
+use crate::chain::chain;
 use crate::events::Kind;
 use crate::logbook;
 use crate::metrics::Metrics;
@@ -60,7 +61,7 @@ impl Attendant {
             tokio::select! {
                 _ = looks.tick() => {}
                 () = hung_up(hangup.as_mut()) => {
-                    self.reload();
+                    self.reload().await;
                     continue;
                 }
                 () = stop.cancelled() => return,
@@ -81,16 +82,22 @@ impl Attendant {
     }
 
     /// Reads lists and certificates anew.
-    fn reload(&self) {
+    async fn reload(&self) {
         let panel = &self.metrics.panel;
         if panel.phase() != Phase::Serving {
             return;
         }
         self.manager.reloading();
-        let parts = panel.reload.ring();
-        tracing::info!(parts, "SIGHUP: reading lists and certificates anew");
+        tracing::info!("SIGHUP: reading lists and certificates anew");
         let text = "told to read lists and certificates anew";
         panel.events.note(Kind::Reload, None, text);
+        for (what, outcome) in panel.reload.all().await {
+            let Err(error) = outcome else { continue };
+            let error = chain(error.as_ref());
+            tracing::error!(what, error, "not read anew; what was there stays in use");
+            let text = format!("{what} not read anew, what was there stays in use: {error}");
+            panel.events.note(Kind::ReloadFailed, None, text);
+        }
         self.manager.ready();
     }
 
@@ -267,10 +274,27 @@ mod tests {
         let attendant = attendant(&dir.path().join("spool"), &path);
         let panel = &attendant.metrics.panel;
         let mut bell = panel.reload.subscribe();
-        attendant.reload();
+        let read = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let reading = Arc::clone(&read);
+        panel
+            .reload
+            .hook("certificates", || Err("half a file".into()));
+        panel.reload.hook("list", move || {
+            reading.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Ok(())
+        });
+        attendant.reload().await;
         assert!(!bell.has_changed().unwrap(), "not while it starts");
         panel.serving();
-        attendant.reload();
+        attendant.reload().await;
+        assert_eq!(read.load(std::sync::atomic::Ordering::SeqCst), 1);
+        let events = panel.events.latest(9, crate::logbook::ImeiStyle::Short);
+        let failed = &events["events"][0];
+        assert_eq!(failed["code"], "reload-failed");
+        assert_eq!(
+            failed["text"],
+            "certificates not read anew, what was there stays in use: half a file"
+        );
         assert!(bell.has_changed().unwrap());
         assert_eq!(*bell.borrow_and_update(), 1);
         let mut bytes = [0; 64];

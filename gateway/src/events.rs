@@ -32,6 +32,8 @@ pub enum Kind {
     Stopping,
     /// It was told to read lists and certificates anew.
     Reload,
+    /// One of them was not taken; the one before stays in use.
+    ReloadFailed,
     /// A tracker logged in.
     TrackerAccepted,
     /// A tracker was sent away.
@@ -70,6 +72,7 @@ impl Kind {
             Self::Started => "started",
             Self::Stopping => "stopping",
             Self::Reload => "reload",
+            Self::ReloadFailed => "reload-failed",
             Self::TrackerAccepted => "tracker-accepted",
             Self::TrackerRefused => "tracker-refused",
             Self::TrackerDisplaced => "tracker-displaced",
@@ -93,6 +96,7 @@ impl Kind {
         matches!(
             self,
             Self::TrackerRefused
+                | Self::ReloadFailed
                 | Self::FrameDamaged
                 | Self::LinkLost
                 | Self::SpoolNearlyFull
