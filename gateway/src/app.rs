@@ -8,21 +8,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, AccessError};
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Parts};
+use crate::attendant::Attendant;
 use crate::chain::chain;
 use crate::check::{offline_promise, when_full};
 use crate::config::Config;
-use crate::downlink::{Downlink, Orders};
+use crate::downlink::{Downlink, DownlinkConfig, Orders};
+use crate::events::Kind;
 use crate::listen::{Doors, Hall, ListenError};
 use crate::metrics::Metrics;
 use crate::roster::Roster;
 use crate::spool::{OpenError, Spool};
-use crate::uplink::Uplink;
+use crate::systemd::Manager;
+use crate::uplink::{self, Uplink};
 
 /// Why the gateway cannot run.
 #[derive(Debug, Error)]
@@ -54,10 +58,18 @@ pub enum AppError {
 /// acknowledged.
 const PART_STOP_MAX: Duration = Duration::from_secs(10);
 
+/// A commit on a worn SD card takes seconds; one that takes longer than this is a disk that hangs.
+const SPOOL_SILENCE_MAX: Duration = Duration::from_secs(60);
+
 /// Runs until `stop`, then stops in the order of the data.
 /// # Errors
 /// [`AppError`]: an address or the spool cannot be had.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError> {
+    let manager = Arc::new(Manager::of_environment());
+    // Before anything slow: unheard, the signal would end the process.
+    let hangup = signal(SignalKind::hangup())
+        .inspect_err(|error| tracing::warn!(%error, "SIGHUP will not reload"))
+        .ok();
     let mut random = [0; 3];
     for bits in &mut random {
         *bits = getrandom::u64().map_err(AppError::Random)?;
@@ -76,23 +88,36 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     }
     let metrics = Arc::new(Metrics::default());
     let access = Access::open(config.access)?;
+    let stage = spool.stage().clone();
+    let progress = &metrics.panel.progress;
+    progress.watch("spool", SPOOL_SILENCE_MAX, stage);
+    let downlink = config.commands.and_then(|commands| {
+        let downlink = open_downlink(&commands, &spool, &metrics)?;
+        Some((downlink, commands))
+    });
+    let handle = downlink.as_ref().map(|(downlink, _)| downlink.clone());
+    let parts = Parts {
+        access: Some(access.clone()),
+        downlink: handle.clone(),
+        identity: Arc::default(),
+    };
+    let pages = TaskTracker::new();
+    let pages_stop = CancellationToken::new();
+    if let Some(addr) = config.http {
+        let listener = admin::bind(addr).await;
+        let listener = listener.map_err(|source| AppError::Http { addr, source })?;
+        let admin = Admin::new(
+            config.gateway.clone(),
+            spool.clone(),
+            Arc::clone(&metrics),
+            config.log.imei,
+            pages_stop.clone(),
+        );
+        pages.spawn(admin.with(parts.clone()).serve(listener));
+    }
     let (doors, sessions) = (TaskTracker::new(), TaskTracker::new());
     // 53 bits: what every reader of Redis can hold as a number.
     let roster = Roster::new(getrandom::u64().map_err(AppError::Random)? >> 11);
-    let downlink = config.commands.and_then(|commands| {
-        match Downlink::open(&commands, &spool, Arc::clone(&metrics)) {
-            Ok(downlink) => Some((downlink, commands)),
-            Err(error) => {
-                // What trackers send matters more.
-                tracing::error!(
-                    error = chain(&error),
-                    "commands are off until the next start"
-                );
-                None
-            }
-        }
-    });
-    let handle = downlink.as_ref().map(|(downlink, _)| downlink.clone());
     let hall = Hall::new(
         config.listen,
         access.clone(),
@@ -103,26 +128,20 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     );
     let hall = Arc::new(hall.with_downlink(handle));
     let open = Doors::open(&config.doors, &hall).await?;
-    open.run(&doors, &sessions, stop.clone());
-    doors.spawn(access.clone().watch(stop.clone()));
-    let pages = TaskTracker::new();
-    let pages_stop = CancellationToken::new();
-    if let Some(addr) = config.http {
-        let listener = admin::bind(addr).await;
-        let listener = listener.map_err(|source| AppError::Http { addr, source })?;
-        let admin = Admin {
-            gateway: config.gateway.clone(),
-            spool: spool.clone(),
-            metrics: Arc::clone(&metrics),
-        };
-        pages.spawn(admin.serve(listener, pages_stop.clone()));
+    if let Some(identity) = open.identity() {
+        // The first of them: nothing else sets it.
+        let _ = parts.identity.set(identity);
     }
+    open.run(&doors, &sessions, stop.clone());
+    let accept = access.status().to_words();
+    doors.spawn(access.watch(stop.clone()));
+    hook_reload(&metrics, &parts, config.uplink.reload.clone());
     let usage = spool.usage();
     tracing::info!(
         gateway = %config.gateway,
         forward_to = %config.uplink.redis.shown(),
         stream = %config.uplink.stream,
-        accept = access.status().to_words(),
+        accept = accept,
         spool = %spool_dir.display(),
         spool_used_bytes = usage.used_bytes,
         spool_bytes_max = usage.bytes_max,
@@ -144,8 +163,26 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
             stop.clone(),
         )
     });
+    let panel = &metrics.panel;
+    panel.serving();
+    let started = format!("gateway {} started", env!("CARGO_PKG_VERSION"));
+    panel.events.note(Kind::Started, None, started);
+    manager.ready();
+    let attendant = Attendant {
+        spool: spool.clone(),
+        metrics: Arc::clone(&metrics),
+        manager: Arc::clone(&manager),
+        hangup,
+        identity: Arc::clone(&parts.identity),
+    };
+    pages.spawn(attendant.run(pages_stop.clone()));
 
     stop.cancelled().await;
+    panel.stopping();
+    manager.stopping();
+    panel
+        .events
+        .note(Kind::Stopping, None, "gateway is stopping");
     doors.close();
     doors.wait().await;
     sessions.close();
@@ -175,4 +212,40 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         "gateway stopped; what is unsettled stays in the spool"
     );
     Ok(())
+}
+
+/// Without it trackers are served all the same: what they send matters more.
+fn open_downlink(
+    config: &DownlinkConfig,
+    spool: &Spool,
+    metrics: &Arc<Metrics>,
+) -> Option<Downlink> {
+    match Downlink::open(config, spool, Arc::clone(metrics)) {
+        Ok(downlink) => Some(downlink),
+        Err(error) => {
+            let error = chain(&error);
+            tracing::error!(error, "commands are off until the next start");
+            None
+        }
+    }
+}
+
+/// What SIGHUP reads anew.
+fn hook_reload(metrics: &Metrics, parts: &Parts, uplink: uplink::Reload) {
+    let reload = &metrics.panel.reload;
+    if let Some(access) = parts.access.clone() {
+        reload.hook("the list of IMEIs", move || {
+            access.reload().map(drop).map_err(Into::into)
+        });
+    }
+    if let Some(identity) = parts.identity.get().cloned() {
+        reload.hook("the certificate for trackers", move || {
+            identity.reload().map_err(Into::into)
+        });
+    }
+    // It looks at its files by itself, and says so itself when they do not work.
+    reload.hook("the certificate for Redis", move || {
+        uplink.now();
+        Ok(())
+    });
 }

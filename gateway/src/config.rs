@@ -4,6 +4,7 @@
 
 mod commands;
 mod doors;
+mod panel;
 pub mod redis_address;
 mod uplink;
 
@@ -22,6 +23,7 @@ use crate::listen::{DoorsConfig, IdentityError, ListenConfig};
 use crate::spool::{FullPolicy, RealFs, SpoolConfig};
 use crate::uplink::{ConnectError, UplinkConfig};
 
+pub use panel::http_addr;
 pub use uplink::redis;
 
 /// Prefix of the environment variables: `GATEWAY__UPLINK__URL`.
@@ -194,7 +196,7 @@ pub static KEYS: &[Key] = &[
     .default("30s"),
     Key::new(
         "http.listen",
-        "Address of /health, /status and /metrics; empty for none.",
+        "Address of the status page, /health, /ready, /status and /metrics; empty for none.",
     )
     .default("127.0.0.1:8080"),
     Key::new("log.format", "auto (pretty on a terminal), pretty or json.")
@@ -203,6 +205,7 @@ pub static KEYS: &[Key] = &[
     Key::new("log.level", "error, warn, info, debug or trace.")
         .aliases(&["LOG_LEVEL"])
         .default("info"),
+    panel::LOG_IMEI,
 ];
 
 /// The settings cannot be used; every case is for the operator to correct.
@@ -269,6 +272,8 @@ pub struct LogConfig {
     pub json: Option<bool>,
     /// A level word.
     pub level: String,
+    /// How IMEIs are shown, on the pages too.
+    pub imei: crate::logbook::ImeiStyle,
 }
 
 /// Reads the file (if any) and the environment into raw settings.
@@ -321,10 +326,7 @@ impl Config {
                 commit_interval_min: commit_interval_min(settings)?,
             },
             uplink,
-            http: match settings.optional_text("http.listen")? {
-                None | Some("") => None,
-                Some(_) => Some(settings.socket("http.listen")?),
-            },
+            http: http_addr(settings)?,
             log: log(settings)?,
             gateway,
         })
@@ -387,5 +389,9 @@ fn log(settings: &Settings) -> Result<LogConfig, ConfigError> {
     if !levels.contains(&level.as_str()) {
         settings.choice("log.level", &levels)?;
     }
-    Ok(LogConfig { json, level })
+    Ok(LogConfig {
+        json,
+        level,
+        imei: panel::imei_style(settings)?,
+    })
 }

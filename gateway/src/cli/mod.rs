@@ -2,6 +2,7 @@
 
 mod ask;
 mod check;
+mod cmd;
 mod config;
 mod device;
 mod explain;
@@ -10,6 +11,7 @@ mod run;
 mod selftest;
 mod spool;
 mod status;
+mod tap;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use gateway::chain::chain;
 use gateway::config::{Config, read};
+use gateway::tap::TapArgs;
 use settings::Settings;
 
 const EXAMPLES: &str = "\
@@ -72,6 +75,14 @@ enum Command {
         #[command(subcommand)]
         command: device::DeviceCommand,
     },
+    /// The commands for trackers that the running gateway holds.
+    Cmd {
+        #[command(subcommand)]
+        command: cmd::CmdCommand,
+    },
+    /// Show frames as the running gateway keeps them; until Ctrl-C.
+    #[command(after_help = tap::EXAMPLES)]
+    Tap(TapArgs),
     /// Settings.
     Config {
         #[command(subcommand)]
@@ -142,6 +153,8 @@ fn act(cli: &Cli) -> Result<(), Failure> {
         Command::Selftest(selftest) => selftest::act(selftest, cli.no_color),
         Command::Status(status) => status::act(status, &settings(cli)?),
         Command::Device { command } => device::act(command, &settings(cli)?),
+        Command::Cmd { command } => cmd::act(command, &settings(cli)?),
+        Command::Tap(args) => tap::act(args, || settings(cli)),
         Command::Run => {
             let settings = settings(cli)?;
             let config = Config::new(&settings).map_err(|error| Failure::new(2, error))?;

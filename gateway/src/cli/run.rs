@@ -1,15 +1,13 @@
 //! `gateway run`.
 
-use std::io::IsTerminal as _;
-
 use gateway::app::{self, AppError};
-use gateway::config::{Config, LogConfig, redis_address};
+use gateway::config::{Config, redis_address};
 use gateway::listen::ListenError;
+use gateway::logbook;
 use gateway::spool::{OpenError, SpoolError};
 use settings::Settings;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use super::{Failure, runtime};
 
@@ -22,7 +20,7 @@ Examples:
   REDIS_URL=redis://127.0.0.1:6379/ gateway run     settings from the environment alone";
 
 pub(super) fn act(config: Config, settings: &Settings) -> Result<(), Failure> {
-    start_log(&config.log);
+    logbook::start(&config.log);
     for (name, origin, why) in redis_address::without_effect(settings) {
         let origin = origin.to_string();
         tracing::warn!(
@@ -83,21 +81,4 @@ async fn run(config: Config) -> Result<(), Failure> {
         };
         Failure::new(exit, error)
     })
-}
-
-fn start_log(log: &LogConfig) {
-    let json = log.json.unwrap_or(!std::io::stderr().is_terminal());
-    let filter = EnvFilter::new(format!("{},redis=warn,hyper=warn", log.level));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    if json {
-        lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .init();
-    } else {
-        lines.with_target(false).init();
-    }
 }

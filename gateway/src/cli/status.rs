@@ -83,6 +83,14 @@ fn text(said: &Value, failed: bool) -> String {
         number(&said["logins_accepted"]),
         number(&said["logins_refused"]),
     ));
+    if let Some(accepts) = said["access"]["accepts"].as_str() {
+        text.push_str(&format!("lets in   {accepts}\n"));
+    }
+    if let Some(trouble) = said["access"]["trouble"].as_str() {
+        text.push_str(&format!(
+            "          × the newest list is not in force: {trouble}\n"
+        ));
+    }
     text.push_str(&format!(
         "records   {} acknowledged, {} sent\n",
         number(&said["records_acked"]),
@@ -94,6 +102,14 @@ fn text(said: &Value, failed: bool) -> String {
         mib(&spool["used_bytes"]),
         mib(&spool["bytes_max"]),
     ));
+    let downlink = &said["downlink"];
+    if downlink["enabled"] == true {
+        text.push_str(&format!(
+            "commands  {} wait, {} on their way\n",
+            number(&downlink["waiting"]),
+            number(&downlink["on_the_way"]),
+        ));
+    }
     if failed {
         text.push_str("          × STORAGE FAILED: nothing is acknowledged until a restart\n");
     }

@@ -18,6 +18,7 @@ use super::outbox::{Item, Outbox};
 use super::queue::{Effect, EntryId, Now, OrderView, Queue, Reason, Report};
 use super::{DownlinkConfig, OpenError};
 use crate::clock;
+use crate::logbook;
 use crate::metrics::Metrics;
 use crate::spool::{Begun, Spool};
 
@@ -281,7 +282,7 @@ fn say(report: &Report) {
     let (status, reason) = (report.status.as_str(), report.reason);
     tracing::info!(
         cid,
-        ?imei,
+        imei = %logbook::imei(imei),
         status,
         ?reason,
         attempt = report.attempt,

@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 
 use codec::Imei;
 use contract::command::{CommandStatus, Order};
-use serde::Serialize;
 use spool::intents::Intent;
 
 use super::report::imei_of;
@@ -44,12 +43,12 @@ pub const WAITING_MAX: usize = 4096;
 const LATE_MAX: Duration = Duration::from_secs(600);
 
 /// Where an order is, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderView {
     /// The order.
     pub cid: String,
-    /// Its tracker, all digits.
-    pub imei: String,
+    /// Its tracker; shorten it where people read it.
+    pub imei: Imei,
     /// `waiting`, `starting`, `writing` or `sent`.
     pub state: &'static str,
     /// What is to be said.

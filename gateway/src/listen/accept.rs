@@ -11,9 +11,16 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::hall::{Hall, Visitor};
 use super::places::Place;
+use crate::devices::transport_word;
 
 /// Pause after the system refused a new connection (out of files, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A door where nobody knocks says so often that it still listens.
+pub(super) const DOOR_TURN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A door that has not said so for this long is stuck.
+pub(super) const DOOR_SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// Accepts until the hall closes.
 pub(super) async fn accept_all(
@@ -22,10 +29,17 @@ pub(super) async fn accept_all(
     transport: Transport,
     mut enter: impl FnMut(TcpStream, Visitor, Place),
 ) {
+    let kind = transport_word(transport);
+    let name = listener
+        .local_addr()
+        .map_or_else(|_| kind.to_owned(), |addr| format!("{kind} {addr}"));
+    let stage = hall.metrics.panel.progress.stage(name, DOOR_SILENCE_MAX);
     loop {
+        stage.turn();
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = hall.stop.cancelled() => return,
+            () = tokio::time::sleep(DOOR_TURN_INTERVAL) => continue,
+            () = hall.stop.cancelled() => return stage.finish(),
         };
         match accepted {
             Ok((stream, peer)) => {

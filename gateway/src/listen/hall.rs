@@ -30,6 +30,7 @@ use crate::access::Access;
 use crate::chain::chain;
 use crate::clock;
 use crate::downlink::{Command, Downlink, Line};
+use crate::logbook;
 use crate::metrics::{Metrics, Shed};
 use crate::roster::{Roster, Seat};
 use crate::session::{CloseReason, Effect, Keep, Reply, Session};
@@ -178,7 +179,7 @@ impl Hall {
     pub(super) fn shed(&self, reason: Shed, peer: SocketAddr, imei: Option<Imei>, why: &str) {
         self.metrics.doors.shed(reason);
         if let Some(left_out) = self.quiet[reason as usize].line(Instant::now()) {
-            let imei = imei.map(tracing::field::debug);
+            let imei = imei.map(logbook::imei).map(tracing::field::display);
             tracing::warn!(%peer, imei, kind = reason.as_str(), why, left_out, "connection closed by us");
         }
     }
@@ -214,7 +215,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     fn say_how_it_ended(&self, end: Result<End, Broken>) {
         let (hall, peer) = (&self.hall, self.visitor.peer);
         let imei = self.seat.as_ref().map(Seat::imei);
-        let who = imei.map(tracing::field::debug);
+        let who = imei.map(logbook::imei).map(tracing::field::display);
+        let panel = &hall.metrics.panel;
         match end {
             Ok(End::Peer { pending_bytes: 0 }) => {
                 tracing::debug!(%peer, imei = who, "tracker hung up");
@@ -224,17 +226,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             }
             Ok(End::Stopping) => tracing::debug!(%peer, imei = who, "closed: gateway is stopping"),
             Ok(End::Displaced) => {
-                tracing::info!(%peer, imei = who, "closed: the tracker has a newer connection");
+                if let Some(imei) = imei {
+                    panel.tracker_displaced(imei, peer);
+                }
             }
             Ok(End::GivenUp(reason)) => hall.shed(reason, peer, imei, "given up for others"),
-            Ok(End::Ours(reason)) => match shed_of(&reason) {
-                Some(shed) => hall.shed(shed, peer, imei, &chain(&reason)),
-                None => {
-                    if let Some(left_out) = hall.quiet_refusals.line(Instant::now()) {
-                        tracing::warn!(%peer, left_out, reason = chain(&reason), "tracker refused; its data stays in the device");
-                    }
+            Ok(End::Ours(CloseReason::Refused { imei, refusal })) => {
+                let reason = chain(&refusal);
+                panel.tracker_refused(imei, clock::now_ms(), &reason);
+                if let Some(left_out) = hall.quiet_refusals.line(Instant::now()) {
+                    let imei = logbook::imei(imei);
+                    tracing::warn!(%peer, %imei, left_out, reason, "tracker refused; its data stays in the device");
                 }
-            },
+            }
+            Ok(End::Ours(reason)) => {
+                if let Some(shed) = shed_of(&reason) {
+                    hall.shed(shed, peer, imei, &chain(&reason));
+                }
+            }
             Err(broken) => {
                 if matches!(broken, Broken::WriteTimeout) {
                     hall.metrics.doors.shed(Shed::WriteTimeout);
@@ -294,11 +303,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 Effect::Ask(_) => {}
                 Effect::Send(reply) => self.answer(&reply).await?,
                 Effect::Keep(keep) => {
-                    let append = append(&keep, self.visitor.transport);
+                    let transport = self.visitor.transport;
+                    let append = append(&keep, transport);
+                    let received_at_ms = append.received_at_ms;
                     let receipt = self.hall.spool.append(append).await.map_err(|error| {
                         self.hall.metrics.frame_not_kept();
                         Broken::NotKept(error)
                     })?;
+                    let panel = &self.hall.metrics.panel;
+                    panel.frame_kept(keep.imei, keep.data, received_at_ms, transport);
                     if let Some(reply) = self.session.on_durable(&receipt) {
                         self.answer(&reply).await?;
                         self.hall.metrics.records_acked(receipt.record_count());
@@ -384,12 +397,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 let downlink = self.hall.downlink.as_ref();
                 self.line = downlink.map(|downlink| downlink.attach(imei, seat.epoch()));
                 self.seat = Some(seat);
-                tracing::info!(%peer, ?imei, "tracker accepted");
+                metrics.panel.tracker_accepted(imei, peer);
             }
             (Reply::Refuse, _) => metrics.login(false),
             (Reply::Damaged, _) => {
                 metrics.frame_damaged();
-                tracing::warn!(%peer, imei = imei.map(tracing::field::debug), "frame checksum wrong: answered 0, the tracker will send it again");
+                metrics.panel.frame_damaged(imei, peer);
             }
             (Reply::Ack(_) | Reply::Accept, _) => {}
         }

@@ -14,6 +14,8 @@ use rustls::{RootCertStore, ServerConfig, crypto};
 use thiserror::Error;
 
 use crate::chain::chain;
+use crate::clock;
+use crate::uplink::certificate::Validity;
 
 /// The files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +112,10 @@ impl TlsConfig {
         })
     }
 
+    fn validity(&self) -> Option<Validity> {
+        Validity::of_pem(&std::fs::read(&self.cert).ok()?)
+    }
+
     fn stamps(&self) -> [Stamp; 3] {
         [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()].map(|path| stamp(path?))
     }
@@ -154,6 +160,7 @@ pub struct Identity {
 #[derive(Debug)]
 struct State {
     current: Arc<ServerConfig>,
+    validity: Option<Validity>,
     stamps: [Stamp; 3],
     trouble: Option<String>,
 }
@@ -167,6 +174,7 @@ impl Identity {
         let current = Arc::new(files.load()?);
         let state = Mutex::new(State {
             current,
+            validity: files.validity(),
             stamps,
             trouble: None,
         });
@@ -184,12 +192,13 @@ impl Identity {
     /// [`IdentityError`]; the last good files stay in use.
     pub fn reload(&self) -> Result<(), IdentityError> {
         let stamps = self.files.stamps();
-        let loaded = self.files.load();
+        let (loaded, validity) = (self.files.load(), self.files.validity());
         let mut state = self.state();
         state.stamps = stamps;
         match loaded {
             Ok(config) => {
                 state.current = Arc::new(config);
+                state.validity = validity;
                 state.trouble = None;
                 tracing::info!(cert = %self.files.cert.display(), "certificate for trackers read again");
                 Ok(())
@@ -211,6 +220,13 @@ impl Identity {
             // The error is logged and kept for the status pages.
             let _ = self.reload();
         }
+    }
+
+    /// Days until the certificate in use ends, negative afterwards; `None` when it does not say.
+    #[must_use]
+    pub fn left_days(&self) -> Option<f64> {
+        let validity = self.state().validity?;
+        Some(validity.left_days(clock::now_ms()))
     }
 
     /// Why the newest files are not in use.

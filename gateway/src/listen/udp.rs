@@ -6,6 +6,7 @@
 //! Invariants: no answer but from a receipt, except the word that a datagram arrived, which some
 //! trackers ask for and which promises nothing; a datagram that is not kept is not answered.
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,10 +18,14 @@ use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::accept::{DOOR_SILENCE_MAX, DOOR_TURN_INTERVAL};
 use super::hall::{Hall, append};
 use super::quiet::Quiet;
 use super::{ListenError, udp_socket};
 use crate::chain::chain;
+use crate::clock;
+use crate::events::Kind;
+use crate::logbook;
 use crate::metrics;
 use crate::session::{Keep, records_claimed, urgency};
 
@@ -63,10 +68,17 @@ impl UdpDoor {
         let budget = Arc::new(Semaphore::new(OUTSTANDING_BYTES_MAX));
         let quiet = Arc::new(Quiet::default());
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        let name = self
+            .local_addr()
+            .map_or_else(|_| "udp".to_owned(), |addr| format!("udp {addr}"));
+        let progress = &self.hall.metrics.panel.progress;
+        let stage = progress.stage(name, DOOR_SILENCE_MAX);
         loop {
+            stage.turn();
             let received = tokio::select! {
                 received = self.socket.recv_from(&mut buffer) => received,
-                () = self.hall.stop.cancelled() => return,
+                () = tokio::time::sleep(DOOR_TURN_INTERVAL) => continue,
+                () = self.hall.stop.cancelled() => return stage.finish(),
             };
             let (length, peer) = match received {
                 Ok(received) => received,
@@ -78,9 +90,13 @@ impl UdpDoor {
                 }
             };
             let cost = u32::try_from(length.max(DATAGRAM_COST_MIN)).unwrap_or(u32::MAX);
-            let share = tokio::select! {
-                share = Arc::clone(&budget).acquire_many_owned(cost) => share,
-                () = self.hall.stop.cancelled() => return,
+            let share = loop {
+                tokio::select! {
+                    share = Arc::clone(&budget).acquire_many_owned(cost) => break share,
+                    // A full budget is the spool's slowness, which has a stage of its own.
+                    () = tokio::time::sleep(DOOR_TURN_INTERVAL) => stage.turn(),
+                    () = self.hall.stop.cancelled() => return stage.finish(),
+                }
             };
             let one = One {
                 hall: Arc::clone(&self.hall),
@@ -112,24 +128,21 @@ impl One {
         let datagram = match Datagram::parse(&self.bytes) {
             Ok(datagram) => datagram,
             Err(error) => {
-                self.complain(None, "datagram damaged: not answered", &chain(&error));
-                return metrics::Datagram::Damaged;
+                return self.damaged(&error);
             }
         };
         let imei = match datagram.imei() {
             Ok(imei) => imei,
             Err(error) => {
-                self.complain(None, "datagram damaged: not answered", &chain(&error));
-                return metrics::Datagram::Damaged;
+                return self.damaged(&error);
             }
         };
         let verdict = self.hall.access.ask(imei, self.peer.ip().to_canonical());
         if let Err(refusal) = verdict.await {
-            self.complain(
-                Some(imei),
-                "datagram refused: not answered",
-                &chain(&refusal),
-            );
+            let reason = chain(&refusal);
+            let panel = &self.hall.metrics.panel;
+            panel.tracker_refused(imei, clock::now_ms(), &reason);
+            self.complain(Some(imei), "datagram refused: not answered", &reason);
             return metrics::Datagram::Refused;
         }
         if let Some(arrived) = datagram.channel_ack() {
@@ -144,8 +157,12 @@ impl One {
             lane,
             panic,
         };
-        match self.hall.spool.append(append(&keep, Transport::Udp)).await {
+        let append = append(&keep, Transport::Udp);
+        let received_at_ms = append.received_at_ms;
+        match self.hall.spool.append(append).await {
             Ok(receipt) => {
+                let panel = &self.hall.metrics.panel;
+                panel.frame_kept(imei, keep.data, received_at_ms, Transport::Udp);
                 if wants_answer {
                     // As many as are safe; the tracker would send the rest again.
                     let accepted = u8::try_from(receipt.record_count()).unwrap_or(u8::MAX);
@@ -166,6 +183,14 @@ impl One {
         }
     }
 
+    fn damaged(&self, error: &(dyn Error + 'static)) -> metrics::Datagram {
+        self.complain(None, "datagram damaged: not answered", &chain(error));
+        let text = "damaged datagram: not kept and not answered";
+        let events = &self.hall.metrics.panel.events;
+        events.note(Kind::FrameDamaged, None, text);
+        metrics::Datagram::Damaged
+    }
+
     async fn send(&self, answer: &[u8]) {
         if let Err(error) = self.socket.send_to(answer, self.peer).await {
             tracing::debug!(peer = %self.peer, %error, "answer not sent; the tracker will send again");
@@ -174,7 +199,7 @@ impl One {
 
     fn complain(&self, imei: Option<Imei>, what: &str, reason: &str) {
         if let Some(left_out) = self.quiet.line(Instant::now()) {
-            let imei = imei.map(tracing::field::debug);
+            let imei = imei.map(logbook::imei).map(tracing::field::display);
             tracing::warn!(peer = %self.peer, imei, reason, left_out, "{what}");
         }
     }

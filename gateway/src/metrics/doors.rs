@@ -3,11 +3,12 @@
 //! Invariant: whatever ends a connection from our side, or leaves a datagram without an answer,
 //! is counted under exactly one reason.
 
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
 use serde::ser::SerializeMap as _;
+
+use super::text::Text;
 
 /// Why a connection was not taken, or was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,18 +160,28 @@ impl DoorMetrics {
     }
 
     /// Appends the Prometheus rows.
-    pub(super) fn write_prometheus(&self, text: &mut String) {
+    pub(super) fn write_prometheus(&self, text: &mut Text) {
         let status = self.status();
-        let mut family = |name: &str, label: &str, rows: &[(&str, u64)]| {
-            let name = format!("milepost_gateway_{name}");
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "# TYPE {name} counter");
+        let families = [
+            (
+                "connections_shed_total",
+                "reason",
+                "Connections that were not taken or were given up, by reason.",
+                status.shed.0.as_slice(),
+            ),
+            (
+                "datagrams_total",
+                "outcome",
+                "Datagrams, by what became of them.",
+                status.datagrams.0.as_slice(),
+            ),
+        ];
+        for (name, label, help, rows) in families {
+            text.head(name, "counter", help);
             for (word, count) in rows {
-                let _ = writeln!(text, "{name}{{{label}=\"{word}\"}} {count}");
+                text.sample(name, &format!("{label}=\"{word}\""), count);
             }
-        };
-        family("connections_shed_total", "reason", &status.shed.0);
-        family("datagrams_total", "outcome", &status.datagrams.0);
+        }
     }
 }
 
@@ -189,8 +200,9 @@ mod tests {
             (0..=n).for_each(|_| metrics.datagram(outcome));
         }
         let status = serde_json::to_value(metrics.status()).unwrap();
-        let mut text = String::new();
+        let mut text = Text::default();
         metrics.write_prometheus(&mut text);
+        let text = text.into_string();
         for (n, reason) in Shed::ALL.into_iter().enumerate() {
             assert_eq!(status["shed"][reason.as_str()], n as u64 + 1);
             let row = format!("shed_total{{reason=\"{}\"}} {}\n", reason.as_str(), n + 1);

@@ -113,29 +113,83 @@ impl DownlinkMetrics {
         }
     }
 
-    /// Name, type and value of each, for Prometheus.
+    /// Name, type, help and value of each, for Prometheus.
     #[must_use]
-    pub fn rows(&self) -> [(&'static str, &'static str, u64); 14] {
+    pub fn rows(&self) -> [(&'static str, &'static str, &'static str, u64); 14] {
         let now = self.status();
+        let counter = |name, help, value| (name, "counter", help, value);
+        let gauge = |name, help, value| (name, "gauge", help, value);
         [
-            ("downlink_connected", "gauge", u64::from(now.connected)),
-            ("orders_received_total", "counter", now.orders_received),
-            ("orders_unreadable_total", "counter", now.orders_unreadable),
-            ("commands_written_total", "counter", now.commands_written),
-            ("commands_acked_total", "counter", now.acked),
-            ("commands_nacked_total", "counter", now.nacked),
-            ("commands_timed_out_total", "counter", now.timed_out),
-            ("commands_expired_total", "counter", now.expired),
-            ("commands_unknown_total", "counter", now.unknown),
-            ("command_replies_late_total", "counter", now.late_replies),
-            (
+            gauge(
+                "downlink_connected",
+                "1 while orders can be read from Redis.",
+                u64::from(now.connected),
+            ),
+            counter(
+                "orders_received_total",
+                "Orders read from the command stream.",
+                now.orders_received,
+            ),
+            counter(
+                "orders_unreadable_total",
+                "Entries of the command stream that are no order.",
+                now.orders_unreadable,
+            ),
+            counter(
+                "commands_written_total",
+                "Commands written to a tracker, repetitions included.",
+                now.commands_written,
+            ),
+            counter(
+                "commands_acked_total",
+                "Commands that the tracker replied to.",
+                now.acked,
+            ),
+            counter(
+                "commands_nacked_total",
+                "Orders that were refused or could not be carried out.",
+                now.nacked,
+            ),
+            counter(
+                "commands_timed_out_total",
+                "Commands without a reply in time.",
+                now.timed_out,
+            ),
+            counter(
+                "commands_expired_total",
+                "Orders that were too late before anything was written.",
+                now.expired,
+            ),
+            counter(
+                "commands_unknown_total",
+                "Commands whose outcome nobody knows.",
+                now.unknown,
+            ),
+            counter(
+                "command_replies_late_total",
+                "Replies after their timeout had been reported.",
+                now.late_replies,
+            ),
+            counter(
                 "command_responses_lost_total",
-                "counter",
+                "Outcomes that found no room to wait for Redis.",
                 now.responses_lost,
             ),
-            ("commands_waiting", "gauge", now.waiting),
-            ("commands_on_the_way", "gauge", now.on_the_way),
-            ("registry_connections", "gauge", now.registered),
+            gauge(
+                "commands_waiting",
+                "Orders that wait for their tracker.",
+                now.waiting,
+            ),
+            gauge(
+                "commands_on_the_way",
+                "Commands between intent and outcome.",
+                now.on_the_way,
+            ),
+            gauge(
+                "registry_connections",
+                "Connections that the registry was told of.",
+                now.registered,
+            ),
         ]
     }
 }

@@ -4,10 +4,10 @@
 //! Invariant: days to expiry are counted when they are asked for, so that a gateway that runs for
 //! months does not show those of its start.
 
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::text::Text;
 use crate::clock;
 use crate::uplink::Cause;
 use crate::uplink::certificate::Validity;
@@ -78,31 +78,39 @@ impl LinkCounters {
     }
 
     /// Appends its rows of the Prometheus text. Each cause has a row, so that an alert can name it.
-    pub fn to_prometheus(&self, text: &mut String) {
+    pub(super) fn write_prometheus(&self, text: &mut Text) {
         let counters = [
-            ("uplink_failures_total", &self.failures),
-            ("uplink_certificate_renewals_total", &self.renewals),
+            (
+                "uplink_failures_total",
+                "Connections to Redis that failed or were given up.",
+                &self.failures,
+            ),
+            (
+                "uplink_certificate_renewals_total",
+                "Connections made with renewed certificates.",
+                &self.renewals,
+            ),
             (
                 "uplink_certificate_renewals_failed_total",
+                "Changed certificate files that did not work.",
                 &self.renewals_failed,
             ),
         ];
-        // Writing to a String cannot fail.
-        for (name, counter) in counters {
-            let name = format!("milepost_gateway_{name}");
-            let value = counter.load(Relaxed);
-            let _ = writeln!(text, "# TYPE {name} counter\n{name} {value}");
+        for (name, help, counter) in counters {
+            text.one(name, "counter", help, counter.load(Relaxed));
         }
         if let Some(days) = self.certificate_left_days() {
-            let name = "milepost_gateway_uplink_certificate_left_days";
-            let _ = writeln!(text, "# TYPE {name} gauge\n{name} {days:.2}");
+            let help = "Days until our certificate for Redis ends; negative afterwards.";
+            let days = format!("{days:.2}");
+            text.one("uplink_certificate_left_days", "gauge", help, days);
         }
-        let name = "milepost_gateway_uplink_trouble";
-        let _ = writeln!(text, "# TYPE {name} gauge");
+        let name = "uplink_trouble";
+        let help = "1 for what keeps the uplink from sending.";
+        text.head(name, "gauge", help);
         let now = self.cause();
         for cause in Cause::ALL {
-            let value = u8::from(now == Some(cause));
-            let _ = writeln!(text, "{name}{{cause=\"{}\"}} {value}", cause.name());
+            let label = format!("cause=\"{}\"", cause.name());
+            text.sample(name, &label, u8::from(now == Some(cause)));
         }
     }
 }
@@ -119,8 +127,9 @@ mod tests {
     fn one_cause_at_a_time_and_none_once_it_works() {
         let link = LinkCounters::default();
         let rows = |link: &LinkCounters| {
-            let mut text = String::new();
-            link.to_prometheus(&mut text);
+            let mut text = Text::default();
+            link.write_prometheus(&mut text);
+            let text = text.into_string();
             let rows = text.lines().filter(|line| line.ends_with("} 1"));
             rows.map(str::to_owned).collect::<Vec<_>>()
         };
@@ -133,8 +142,9 @@ mod tests {
         );
         link.works();
         assert!(rows(&link).is_empty());
-        let mut text = String::new();
-        link.to_prometheus(&mut text);
+        let mut text = Text::default();
+        link.write_prometheus(&mut text);
+        let text = text.into_string();
         assert!(text.contains("milepost_gateway_uplink_failures_total 2\n"));
         assert!(!text.contains("left_days"), "no certificate, no row");
     }

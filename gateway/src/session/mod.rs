@@ -122,7 +122,7 @@ pub enum CloseReason {
     #[error("login is not an IMEI")]
     NotAnImei(#[source] ImeiError),
     /// This IMEI may not talk here.
-    #[error("login of {imei:?} refused")]
+    #[error("login refused")]
     Refused {
         /// Who asked.
         imei: Imei,

@@ -21,6 +21,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use written::{Shared, Tally};
 
+use crate::progress::Stage;
+
 pub use spool::fs::RealFs;
 pub use spool::intents::{Begun, Intent};
 pub use spool::{
@@ -111,6 +113,7 @@ pub struct Spool {
     written: Shared,
     /// For the intents, which live in the same directory.
     fs: RealFs,
+    stage: Stage,
     /// Last, so that every sender is gone when the last clone waits for the thread.
     _thread: Arc<Joined>,
 }
@@ -151,8 +154,10 @@ impl Spool {
         let failed = Arc::new(AtomicBool::new(false));
         let tally = Tally::new(&config.dir);
         let written = tally.shared();
+        let stage = Stage::default();
         let thread = thread::Thread {
             writer,
+            stage: stage.clone(),
             tally,
             interval_min: config.commit_interval_min,
             tail: tail_out,
@@ -173,6 +178,7 @@ impl Spool {
             failed,
             written,
             fs,
+            stage,
             _thread: Arc::new(Joined(Some(thread))),
         };
         Ok((spool, report))
@@ -215,6 +221,13 @@ impl Spool {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Turns of the writer's thread, for the watchdog: one at least every few seconds, unless the
+    /// disk does not answer.
+    #[must_use]
+    pub fn stage(&self) -> &Stage {
+        &self.stage
     }
 
     /// Days until it is full without a link, at the rate of the last two days; `None` while that

@@ -31,6 +31,7 @@ use super::course::Courses;
 use super::flight::Flight;
 use crate::chain::chain;
 use crate::metrics::Metrics;
+use crate::progress::Stage;
 use crate::spool::{Position, Reading, Spool, SpoolError};
 use renew::Renewal;
 
@@ -52,6 +53,12 @@ const FLOOR_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often otherwise: a settled range of an earlier opening may still arrive.
 const FLOOR_INTERVAL_IDLE: Duration = Duration::from_secs(keys::REPUBLISH_INTERVAL_S);
+
+/// Beside its pauses, one turn may take so long …
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+
+/// … or so many response timeouts: a turn asks Redis a few times.
+const ANSWERS_A_TURN: u32 = 6;
 
 /// First pause after a failure; doubles up to `retry_max`.
 const RETRY_MIN: Duration = Duration::from_millis(250);
@@ -129,6 +136,7 @@ pub struct Uplink {
     config: UplinkConfig,
     spool: Spool,
     metrics: Arc<Metrics>,
+    stage: Stage,
     courses: Courses,
     /// Held while places in the spool are held; without it they mean nothing.
     reading: Option<Reading>,
@@ -151,7 +159,10 @@ impl Uplink {
     /// An uplink that starts with the oldest unsettled envelopes.
     #[must_use]
     pub fn new(config: UplinkConfig, spool: Spool, metrics: Arc<Metrics>) -> Self {
+        let answers = config.redis.response_timeout * ANSWERS_A_TURN;
+        let silence_max = config.retry_max + SILENCE_MAX.max(answers);
         Self {
+            stage: metrics.panel.progress.stage("uplink", silence_max),
             courses: Courses::new(config.flush, config.shards, |_| Position::default()),
             reading: None,
             flight: Flight::new(config.resend_after),
@@ -173,6 +184,7 @@ impl Uplink {
         let mut pause = RETRY_MIN;
         let mut down_since = Instant::now();
         while !stop.is_cancelled() {
+            self.stage.turn();
             let started = Instant::now();
             match self.talk(&stop, &mut down_since).await {
                 Ok(()) => break,
@@ -193,6 +205,7 @@ impl Uplink {
             pause = (pause * 2).min(self.config.retry_max);
         }
         self.sync_settled().await;
+        self.stage.finish();
     }
 
     fn report(&self, trouble: &Trouble, pause: Duration) {
@@ -241,6 +254,7 @@ impl Uplink {
         let mut hello_at = Instant::now() + Duration::from_secs(keys::REPUBLISH_INTERVAL_S);
         let mut give_up_at: Option<Instant> = None;
         loop {
+            self.stage.turn();
             let now = Instant::now();
             if stop.is_cancelled() && give_up_at.is_none() {
                 give_up_at = Some(now + self.config.drain);

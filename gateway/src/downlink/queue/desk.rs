@@ -239,7 +239,7 @@ impl Desk {
         let waiting = self.waiting.iter().map(|job| (job, "waiting"));
         current.chain(waiting).map(|(job, state)| OrderView {
             cid: job.order.cid.clone(),
-            imei: job.order.imei.to_string(),
+            imei: job.order.imei,
             state,
             payload: job.order.payload.clone(),
             expires_ms: job.order.expires_ms,

@@ -5,22 +5,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot};
 
 use super::Uplink;
 use crate::chain::chain;
-use crate::clock;
+use crate::events::Kind;
 use crate::uplink::certificate::{Fingerprint, Validity};
 use crate::uplink::connect::{ConnectError, RedisConfig};
 use crate::uplink::link::Link;
-
-/// Below this the log speaks of it.
-const LEFT_DAYS_WARN: f64 = 30.0;
-
-/// How often it does.
-const WARN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// Tells the uplink to look at its certificate files now, and to connect at once if it waits to
 /// try again. Clones reach the same uplink.
@@ -76,7 +70,6 @@ pub(super) struct Renewal {
     tried: Option<Fingerprint>,
     next: Option<oneshot::Receiver<Result<Link, ConnectError>>>,
     look_at: Instant,
-    warn_at: Instant,
     /// How often somebody had asked when the files were last looked at.
     asked: u64,
 }
@@ -89,7 +82,6 @@ impl Renewal {
             tried: None,
             next: None,
             look_at: now,
-            warn_at: now,
             asked: 0,
         }
     }
@@ -132,6 +124,9 @@ impl Uplink {
                         "uplink: the changed certificate files do not work: {what}: {remedy}. The old connection is used on."
                     );
                     let trouble = format!("{what}: {remedy} ({error})");
+                    let text = format!("the changed certificate for Redis is not used: {trouble}");
+                    let events = &self.metrics.panel.events;
+                    events.note(Kind::Certificate, None, text);
                     self.metrics.uplink_link.not_renewed(trouble);
                 }
                 Err(oneshot::error::TryRecvError::Empty) => return None,
@@ -166,18 +161,6 @@ impl Uplink {
     }
 
     fn note_validity(&mut self, validity: Option<Validity>) {
-        let days = validity.map(|validity| validity.left_days(clock::now_ms()));
         self.metrics.uplink_link.certificate(validity);
-        let now = Instant::now();
-        if let Some(days) = days
-            && days < LEFT_DAYS_WARN
-            && now >= self.renewal.warn_at
-        {
-            self.renewal.warn_at = now + WARN_INTERVAL;
-            tracing::warn!(
-                left_days = days.floor(),
-                "uplink.cert ends soon: put a renewed one in its place; it is used without a restart"
-            );
-        }
     }
 }
