@@ -56,9 +56,8 @@ pub static KEYS: &[Key] = &[
     .default("10000"),
     Key::new(
         "listen.connections_per_ip_max",
-        "Of them, from one address; mind operators that put many trackers behind one.",
-    )
-    .default("5000"),
+        "Of them, from one address; mind operators that put many trackers behind one. Default: half of listen.connections_max.",
+    ),
     Key::new(
         "listen.memory_bytes_max",
         "For frames that are still incomplete, all together; the oldest pays.",

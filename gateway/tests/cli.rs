@@ -118,6 +118,9 @@ fn status_says_why_nobody_answers() {
         (&["status"], &ssh, "E-STA-003", 3),
         (&["status"], &old, "E-STA-003", 3),
         (&["device", "ls"], &old, "E-STA-004", 3),
+        (&["cmd", "ls"], &free, "E-STA-001", 3),
+        (&["cmd", "ls"], &old, "E-STA-005", 3),
+        (&["tap"], "", "E-STA-002", 2),
     ] {
         let ran = run(verb, &[("GATEWAY__HTTP__LISTEN", addr)]);
         assert!(ran.err.contains(code), "{verb:?} {addr}: {}", ran.err);

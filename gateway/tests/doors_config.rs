@@ -30,6 +30,7 @@ fn every_setting_of_the_doors_has_a_safe_default() {
     assert!(config.doors.udp.is_empty() && config.doors.tls.is_empty());
     assert_eq!(config.listen.connections_max, 10_000);
     assert_eq!(config.listen.connections_per_ip_max, 5_000);
+    assert_eq!(config.access.mode, AccessMode::Open);
     assert_eq!(config.listen.memory_bytes_max, 32 << 20);
     let session = config.listen.session;
     assert_eq!(session.handshake_timeout, Duration::from_secs(30));
@@ -125,4 +126,19 @@ fn what_cannot_work_is_refused_with_the_setting_and_the_remedy() {
         .err()
         .unwrap();
     assert!(chain(&missing).contains("access.list"), "{missing}");
+}
+
+#[test]
+fn one_address_may_have_half_of_all_places_unless_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let per_ip = |toml: &str| {
+        config(dir.path(), toml)
+            .unwrap()
+            .listen
+            .connections_per_ip_max
+    };
+    assert_eq!(per_ip("[listen]\nconnections_max = 200"), 100);
+    assert_eq!(per_ip("[listen]\nconnections_max = 1"), 1);
+    let told = "[listen]\nconnections_max = 200\nconnections_per_ip_max = 200";
+    assert_eq!(per_ip(told), 200);
 }

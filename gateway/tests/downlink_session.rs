@@ -57,6 +57,10 @@ fn a_command_may_stand_between_frames_and_nowhere_else() {
     for arrived in 0..=bytes.len() {
         let mut rest = &bytes[taken..arrived];
         while let Some(effect) = session.on_bytes(&mut rest, now) {
+            if matches!(effect, Effect::Ask(_)) {
+                assert!(!session.may_command(), "byte {arrived}: nobody yet");
+                assert!(session.on_verdict(Ok(())).is_some());
+            }
             if matches!(effect, Effect::Keep(_)) {
                 assert!(!session.may_command(), "byte {arrived}: no receipt yet");
                 assert!(session.on_durable(&receipt).is_some());

@@ -328,53 +328,6 @@ async fn the_service_manager_hears_everything_in_order() -> Result<()> {
     Ok(())
 }
 
-/// A named pipe for a certificate: whoever opens it to read waits for a writer that never comes, as
-/// on a share that hangs.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes more than two minutes: so long may an uplink be silent"]
-async fn an_uplink_that_hangs_stops_the_watchdog_while_trackers_are_served() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let pipe = dir.path().join("ca.pem");
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0)?;
-    let path = dir.path().join("notify");
-    let socket = UnixDatagram::bind(&path)?;
-    socket.set_read_timeout(Some(Duration::from_secs(150)))?;
-    let settings = format!(
-        "[uplink]\nurl = \"rediss://127.0.0.1:1/\"\nretry_max = \"100ms\"\nca = \"{}\"",
-        pipe.display()
-    );
-    let environment = [
-        ("NOTIFY_SOCKET", path.to_str().context("no UTF-8")?),
-        ("WATCHDOG_USEC", "4000000"),
-    ];
-    let gateway = GatewayBox::start(&settings, &environment).await?;
-    let mut fed = 0;
-    loop {
-        let mut bytes = [0; 512];
-        let length = socket.recv(&mut bytes).context("neither fed nor told")?;
-        match std::str::from_utf8(&bytes[..length])? {
-            "WATCHDOG=1" => fed += 1,
-            word if word.starts_with("STATUS=STUCK: no progress in uplink") => break,
-            _ => {}
-        }
-    }
-    assert!(fed > 100, "{fed}");
-    // What sums up goes on meanwhile.
-    assert_eq!(gateway.log()?.matches("the last minute").count(), 2);
-    tracker(&gateway).await?.send_raw(&vector()).await?;
-    assert_eq!(gateway.codes().await?[1], "stuck");
-    socket.set_read_timeout(Some(Duration::from_secs(6)))?;
-    let mut bytes = [0; 512];
-    while let Ok(length) = socket.recv(&mut bytes) {
-        assert_ne!(&bytes[..length], b"WATCHDOG=1");
-        if bytes.starts_with(b"STATUS=") {
-            break;
-        }
-    }
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tap_shows_frames_as_they_are_kept() -> Result<()> {
     let mut gateway = GatewayBox::start("", &[]).await?;

@@ -13,6 +13,9 @@ use crate::session::SessionLimits;
 /// Below it the spool cannot make its segments; the text of `spool.bytes_max` promises it.
 const SPOOL_BYTES_MIN: u64 = 8 << 20;
 
+/// Of `listen.connections_max` and of its share for one address.
+const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
+
 /// Room for at least some of the largest frames.
 const MEMORY_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 31;
 
@@ -46,9 +49,14 @@ pub(super) fn listen(settings: &Settings) -> Result<ListenConfig, ConfigError> {
         frame_bytes_max: bytes_within(settings, "listen.frame_bytes_max", 1_280..=65_535)?,
         ..codec::Limits::default()
     };
+    let connections_max: usize = settings.integer("listen.connections_max", CONNECTIONS)?;
+    let connections_per_ip_max = match settings.is_set("listen.connections_per_ip_max") {
+        true => settings.integer("listen.connections_per_ip_max", CONNECTIONS)?,
+        false => connections_max.div_ceil(2),
+    };
     Ok(ListenConfig {
-        connections_max: settings.integer("listen.connections_max", 1..=1_000_000)?,
-        connections_per_ip_max: settings.integer("listen.connections_per_ip_max", 1..=1_000_000)?,
+        connections_max,
+        connections_per_ip_max,
         memory_bytes_max: bytes_within(settings, "listen.memory_bytes_max", MEMORY_BYTES)?,
         session: SessionLimits {
             handshake_timeout: settings.duration("listen.handshake_timeout")?,

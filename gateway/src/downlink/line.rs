@@ -73,11 +73,12 @@ enum Fate {
 }
 
 impl Line {
-    /// Waits for a command. Nothing is lost when the future is dropped.
-    pub async fn command(&mut self) -> Command {
+    /// Waits for a command. Nothing is lost when the future is dropped. Boxed, because whoever waits
+    /// has room for it all the while.
+    pub async fn command(&mut self) -> Box<Command> {
         loop {
             if let Some(command) = self.mailbox.take() {
-                return *command;
+                return command;
             }
             self.mailbox.filled.notified().await;
         }

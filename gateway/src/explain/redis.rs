@@ -36,7 +36,7 @@ super::declare! {
     FEW_REPLICAS = "E-RED-017", 1, "Redis has too few replicas to accept writes",
         "min-replicas-to-write asks for more replicas than are connected. Bring them back, or lower it, knowing what it protects.";
     CLUSTER = "E-RED-018", 1, "this address is one node of a Redis Cluster",
-        "The stream lives on another node (MOVED), or the cluster is down (CLUSTERDOWN). Use the settings for a cluster, or the address of the node that has the stream.";
+        "The stream lives on another node (MOVED), or the cluster is down (CLUSTERDOWN). Set uplink.cluster = true, or several nodes in uplink.url; in a cluster that is down, bring the missing masters back.";
     CONTRACT = "E-RED-019", 1, "the cloud does not read what this gateway writes",
         "The cloud has published the entry versions it reads, and ours is not among them. The gateway keeps everything in the spool and sends nothing. Update the cloud first, or put an older gateway back.";
     NO_REDIS = "E-RED-020", 3, "what answers is no Redis",

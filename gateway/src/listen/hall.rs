@@ -99,7 +99,7 @@ enum End {
 enum Event {
     Read(io::Result<usize>),
     Deadline,
-    Command(Command),
+    Command(Box<Command>),
     Stopping,
     Displaced,
     GivenUp(Shed),
@@ -274,7 +274,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                         return Ok(End::Ours(reason));
                     }
                 }
-                Event::Command(command) => self.command(command).await?,
+                // Rare, and large: not part of what every silent connection carries.
+                Event::Command(command) => Box::pin(self.command(command)).await?,
                 Event::Stopping => return Ok(End::Stopping),
                 Event::Displaced => return Ok(End::Displaced),
                 Event::GivenUp(reason) => return Ok(End::GivenUp(reason)),
@@ -371,7 +372,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
     }
 
-    async fn command(&mut self, command: Command) -> Result<(), Broken> {
+    async fn command(&mut self, command: Box<Command>) -> Result<(), Broken> {
         // One that came too late says so by itself.
         let Some(saying) = command.begin(clock::now_ms()) else {
             return Ok(());

@@ -112,7 +112,7 @@ impl RedisConfig {
     }
 
     /// Each address in `url`.
-    fn urls(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
         // A comma alone may stand in a password.
         let mut rest = self.url.as_str();
         std::iter::from_fn(move || {

@@ -4,6 +4,7 @@ use redis::{ErrorKind, RedisError};
 
 use crate::explain::Page;
 use crate::explain::redis as pages;
+use crate::uplink::Cause;
 
 /// The page of an error of Redis, and what to do here.
 #[must_use]
@@ -23,23 +24,15 @@ pub fn refusal(error: &RedisError) -> (&'static Page, &'static str) {
 /// By the first word of the answer: `WRONGPASS`, `OOM`, …
 pub(super) fn of_code(code: &str) -> (&'static Page, &'static str) {
     match code {
-        "WRONGPASS" | "NOAUTH" => (&pages::LOGIN, "correct user and password in uplink.url"),
+        "WRONGPASS" | "NOAUTH" => (&pages::LOGIN, Cause::Login.remedy()),
         "NOPERM" => (&pages::NO_RIGHT, "give the user %W~telemetry:* and +xadd"),
-        "OOM" => (
-            &pages::FULL,
-            "see whether the cloud processor reads; give Redis more memory",
-        ),
-        "MISCONF" => (
-            &pages::MISCONF,
-            "free or mend the disk of Redis; its log says what it is",
-        ),
-        "READONLY" => (&pages::REPLICA, "point uplink.url at the master"),
-        "LOADING" => (&pages::LOADING, "wait until Redis has read its files"),
-        "NOREPLICAS" => (&pages::FEW_REPLICAS, "bring the replicas back"),
-        "MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN" => (
-            &pages::CLUSTER,
-            "use the settings for a cluster, or the node with the stream",
-        ),
+        "OOM" => (&pages::FULL, Cause::Memory.remedy()),
+        "MISCONF" => (&pages::MISCONF, Cause::Disk.remedy()),
+        "READONLY" => (&pages::REPLICA, Cause::Replica.remedy()),
+        "LOADING" => (&pages::LOADING, Cause::Loading.remedy()),
+        "NOREPLICAS" => (&pages::FEW_REPLICAS, Cause::NoReplicas.remedy()),
+        "MOVED" | "ASK" | "CROSSSLOT" => (&pages::CLUSTER, Cause::Cluster.remedy()),
+        "CLUSTERDOWN" => (&pages::CLUSTER, Cause::ClusterDown.remedy()),
         "WRONGTYPE" => (&pages::NO_STREAM, "rename that key, or set uplink.stream"),
         _ => (
             &pages::UNUSABLE,

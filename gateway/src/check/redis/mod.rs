@@ -43,6 +43,9 @@ async fn steps(look: &mut Look, settings: &Settings) -> Option<Clocks> {
         look.skipped("not looked at: address and certificates cannot be used");
         return None;
     };
+    if config.is_cluster() {
+        return cluster(look, &config).await;
+    }
     let info = config.url.as_str().into_connection_info().ok()?;
     way::look(look, &config, info.addr()).ok()?;
     let stream = settings.text("uplink.stream").ok()?;
@@ -60,16 +63,46 @@ async fn steps(look: &mut Look, settings: &Settings) -> Option<Clocks> {
     match timeout(ASK_TIMEOUT, asked).await {
         Ok(clocks) => clocks,
         Err(_) => {
-            look.bad(
-                &pages::SILENT,
-                "Redis does not answer",
-                config.shown(),
-                "connected, and nothing came back in ten seconds",
-                "look at the Redis machine: a full disk or a long script stops it",
-            );
+            silent(look, &config);
             None
         }
     }
+}
+
+fn silent(look: &mut Look, config: &RedisConfig) {
+    look.bad(
+        &pages::SILENT,
+        "Redis does not answer",
+        config.shown(),
+        "connected, and nothing came back in ten seconds",
+        "look at the Redis machine: a full disk or a long script stops it",
+    );
+}
+
+/// Of a cluster: the way to every node that is named, and whether the whole lets us in. What may be
+/// done there is not asked: each question would have to go to the node that has its key.
+async fn cluster(look: &mut Look, config: &RedisConfig) -> Option<Clocks> {
+    let mut is_any_reached = false;
+    for url in config.urls() {
+        let node = RedisConfig {
+            url: url.to_owned(),
+            ..config.clone()
+        };
+        let info = url.into_connection_info().ok()?;
+        is_any_reached |= way::look(look, &node, info.addr()).is_ok();
+    }
+    if !is_any_reached {
+        return None;
+    }
+    match timeout(ASK_TIMEOUT, config.link()).await {
+        Ok(Ok(_)) => {
+            look.good(format!("the cluster lets us in at {}", config.shown()));
+            look.skipped("rights are not looked at in a cluster: /status of the running gateway names what is refused");
+        }
+        Ok(Err(error)) => not_let_in(look, config, &error),
+        Err(_) => silent(look, config),
+    }
+    None
 }
 
 /// As `run` would call itself; a name that cannot be used is told among the settings.
