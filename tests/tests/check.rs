@@ -503,7 +503,7 @@ async fn mistakes_inside_redis_are_named() -> Result<()> {
             "no room for snapshots",
             &["CONFIG SET save 1\\ 1", "SET x 1", "BGSAVE"],
             "E-RED-015",
-            "disk of Redis",
+            "Redis' disk",
             &["CONFIG SET save "],
         ),
     ];

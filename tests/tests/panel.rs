@@ -181,7 +181,7 @@ async fn a_refused_tracker_is_told_with_the_reason() -> Result<()> {
         event["text"]
             .as_str()
             .unwrap()
-            .contains("not among the 1 of access.list"),
+            .contains("not among the 1 allowed ones"),
         "{event}"
     );
     let refused = &gateway.json("/devices").await?["refused"][0];
@@ -434,7 +434,10 @@ async fn a_warning_that_repeats_is_left_out_and_counted() -> Result<()> {
         Ok(gateway.json("/events").await?["events"][0]["times"] == 30)
     })
     .await?;
-    assert_eq!(gateway.log()?.matches("login refused").count(), 20);
+    assert_eq!(
+        gateway.log()?.matches("tracker refused; its data").count(),
+        20
+    );
     let (_, metrics) = get(gateway.http(), "/metrics").await?;
     assert!(
         metrics.contains("\nmilepost_gateway_log_lines_left_out_total 10\n"),

@@ -38,10 +38,10 @@ impl Desk {
     fn open(redis: &Redis, id: &str, epoch_first: u64, every: Duration) -> Result<Self> {
         let identity = redis.identity(id);
         let config = RedisConfig {
-            url: redis.url(id),
             cert: Some(identity.cert.clone()),
             key: Some(identity.key.clone()),
             ca: Some(redis.ca().to_owned()),
+            ..RedisConfig::at(redis.url(id))
         };
         let id = GatewayId::new(id)?;
         let roster = Roster::new(epoch_first);

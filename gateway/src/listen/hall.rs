@@ -180,7 +180,7 @@ impl Hall {
         self.metrics.doors.shed(reason);
         if let Some(left_out) = self.quiet[reason as usize].line(Instant::now()) {
             let imei = imei.map(logbook::imei).map(tracing::field::display);
-            tracing::warn!(%peer, imei, kind = reason.as_str(), why, left_out, "connection closed by us");
+            tracing::warn!(target: logbook::COUNTED, %peer, imei, kind = reason.as_str(), why, left_out, "connection closed by us");
         }
     }
 }
@@ -236,7 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 panel.tracker_refused(imei, clock::now_ms(), &reason);
                 if let Some(left_out) = hall.quiet_refusals.line(Instant::now()) {
                     let imei = logbook::imei(imei);
-                    tracing::warn!(%peer, %imei, left_out, reason, "tracker refused; its data stays in the device");
+                    tracing::warn!(target: logbook::COUNTED, %peer, %imei, left_out, reason, "tracker refused; its data stays in the device");
                 }
             }
             Ok(End::Ours(reason)) => {
@@ -249,7 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                     hall.metrics.doors.shed(Shed::WriteTimeout);
                 }
                 if let Some(left_out) = hall.quiet_broken.line(Instant::now()) {
-                    tracing::warn!(%peer, imei = who, left_out, reason = chain(&broken), "connection broken");
+                    tracing::warn!(target: logbook::COUNTED, %peer, imei = who, left_out, reason = chain(&broken), "connection broken");
                 }
             }
         }

@@ -1,9 +1,14 @@
 //! Keeps a flood out of the log: some lines of each kind, then a count.
 //!
+//! Why beside the limit of the log: that one counts by place in the code, and one place here says
+//! many kinds. Lines counted here carry [`logbook::COUNTED`] as target.
+//!
 //! Invariant: nothing is left out without a number that says how much.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::logbook;
 
 /// Lines of one kind …
 const LINES_MAX: u32 = 20;
@@ -35,6 +40,7 @@ impl Quiet {
         }
         if inner.lines >= LINES_MAX {
             inner.left_out += 1;
+            logbook::leave_out();
             return None;
         }
         inner.lines += 1;

@@ -200,7 +200,7 @@ impl One {
     fn complain(&self, imei: Option<Imei>, what: &str, reason: &str) {
         if let Some(left_out) = self.quiet.line(Instant::now()) {
             let imei = imei.map(logbook::imei).map(tracing::field::display);
-            tracing::warn!(peer = %self.peer, imei, reason, left_out, "{what}");
+            tracing::warn!(target: logbook::COUNTED, peer = %self.peer, imei, reason, left_out, "{what}");
         }
     }
 }

@@ -16,6 +16,7 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 use crate::config::LogConfig;
 pub use imei::{ImeiStyle, Shown, imei};
 pub use limit::left_out;
+pub(crate) use limit::{COUNTED, leave_out};
 
 /// Starts the log of this process, on standard error.
 pub fn start(config: &LogConfig) {
