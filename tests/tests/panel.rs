@@ -189,7 +189,20 @@ async fn a_refused_tracker_is_told_with_the_reason() -> Result<()> {
         (&refused["imei"], &refused["times"]),
         (&SHORT.into(), &3.into())
     );
+    let access = &gateway.json("/status").await?["access"];
+    assert_eq!(access["accepts"], "1 listed IMEIs", "{access}");
+    assert_eq!(access["refused"][0]["imei"], SHORT, "{access}");
     assert!(!gateway.log()?.contains(&IMEI.to_string()));
+
+    // A list with a broken line: told to read it, it says so and goes on with the one before.
+    std::fs::write(list.path(), "no number\n")?;
+    gateway.signal(Signal::HUP)?;
+    eventually("what is wrong with the list is told", async || {
+        let event = &gateway.json("/events").await?["events"][0];
+        let text = event["text"].as_str().unwrap_or_default();
+        Ok(event["code"] == "reload-failed" && text.contains("list of IMEIs not read anew"))
+    })
+    .await?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use contract::keys;
 use gateway::uplink::{Cause, RedisConfig, UplinkConfig};
 use redis::AsyncCommands as _;
 use tests::edge::{self, Edge, STREAM, gateway_id, of_stream};
+use tests::processes::program_path;
 use tests::servers::RedisCluster;
 use tests::tables::eventually;
 
@@ -151,5 +152,34 @@ async fn a_cluster_taken_for_one_server_is_named() -> Result<()> {
     })
     .await?;
     assert_eq!(edge.spool.usage().backlog(), 10);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_check_names_no_wrong_cause_in_a_cluster() -> Result<()> {
+    let cluster = RedisCluster::start().await?;
+    let dir = tempfile::tempdir()?;
+    let both = format!("{},{}", cluster.url(0), cluster.url(1));
+    let dead = format!("{},redis://127.0.0.1:1/", cluster.url(0));
+    for (url, found) in [
+        (cluster.url(0), None),
+        (both, None),
+        (dead, Some("E-RED-002")),
+    ] {
+        let ran = std::process::Command::new(program_path("gateway")?)
+            .args(["check", "--json"])
+            .env_clear()
+            .env("GATEWAY__UPLINK__URL", &url)
+            .env("GATEWAY__UPLINK__CLUSTER", "true")
+            .env("GATEWAY__SPOOL__DIR", dir.path().join("spool"))
+            .output()?;
+        let said = String::from_utf8(ran.stdout)?;
+        let codes: BTreeSet<&str> = said
+            .split('"')
+            .filter(|word| word.contains("-RED-"))
+            .collect();
+        assert_eq!(codes, found.into_iter().collect(), "{url}: {said}");
+        assert!(said.contains("the cluster lets us in"), "{url}: {said}");
+    }
     Ok(())
 }
