@@ -130,6 +130,25 @@ fn status_says_why_nobody_answers() {
 }
 
 #[test]
+fn cmd_ls_shows_the_commands_that_a_gateway_holds() {
+    let some = server(
+        "HTTP/1.1 200 OK\r\n\r\n{\"commands\":[{\"cid\":\"c-7\",\"imei\":\"35630…013\",\"state\":\"sent\",\
+         \"command\":\"getver\",\"expires_ms\":1,\"sends\":2}]}",
+    );
+    let ran = run(&["cmd", "ls"], &[("GATEWAY__HTTP__LISTEN", &some)]);
+    assert_eq!(ran.out, "35630…013  c-7  sent  getver  written 2 times\n");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let ran = run(
+        &["cmd", "ls", "--json"],
+        &[("GATEWAY__HTTP__LISTEN", &some)],
+    );
+    assert!(ran.out.contains("\"cid\":\"c-7\""), "{}", ran.out);
+    let none = server("HTTP/1.1 200 OK\r\n\r\n{\"commands\":[]}");
+    let ran = run(&["cmd", "ls"], &[("GATEWAY__HTTP__LISTEN", &none)]);
+    assert_eq!(ran.out, "no command waits or is on its way\n");
+}
+
+#[test]
 fn status_reads_what_a_gateway_says() {
     let good = server(
         "HTTP/1.1 200 OK\r\n\r\n{\"gateway\":\"depot-1\",\"connections\":3,\"spool\":{\"backlog\":61,\
