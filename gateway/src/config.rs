@@ -2,6 +2,12 @@
 //!
 //! Invariant: every part receives its own struct from here and never reads the environment.
 
+mod commands;
+mod doors;
+mod panel;
+pub mod redis_address;
+mod uplink;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -11,16 +17,17 @@ use contract::{GatewayId, keys};
 use settings::{Key, Settings, SettingsError};
 use thiserror::Error;
 
-use crate::listen::ListenConfig;
-use crate::session::{Admission, SessionLimits};
+use crate::access::{AccessConfig, ListFileError};
+use crate::downlink::DownlinkConfig;
+use crate::listen::{DoorsConfig, IdentityError, ListenConfig};
 use crate::spool::{FullPolicy, RealFs, SpoolConfig};
-use crate::uplink::{ConnectError, RedisConfig, UplinkConfig};
+use crate::uplink::{ConnectError, UplinkConfig};
+
+pub use panel::http_addr;
+pub use uplink::redis;
 
 /// Prefix of the environment variables: `GATEWAY__UPLINK__URL`.
 pub const ENV_PREFIX: &str = "GATEWAY";
-
-/// Shorter pauses would only heat the processor while Redis is away.
-const RETRY_MAX_MIN: Duration = Duration::from_millis(100);
 
 /// A tracker gives up waiting for its acknowledgement after some seconds.
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(5);
@@ -34,11 +41,28 @@ pub static KEYS: &[Key] = &[
         "Name of this gateway in Redis: letters, digits, '.', '_', '-'. Default: the owner of spool.dir, for a new one the host name.",
     ),
     Key::new("listen.tcp", "Addresses for trackers over TCP.").default("0.0.0.0:5027"),
+    Key::new("listen.udp", "Addresses for trackers over UDP.").default(""),
+    Key::new("listen.tls", "Addresses for trackers over TLS.").default(""),
+    Key::new("listen.tls_cert", "Certificate for trackers, PEM; read again when it changes."),
+    Key::new("listen.tls_key", "Its key, PEM."),
+    Key::new(
+        "listen.tls_client_ca",
+        "If set, trackers over TLS need a certificate of this authority, PEM.",
+    ),
     Key::new(
         "listen.connections_max",
-        "Trackers connected at the same time.",
+        "Trackers connected at the same time, over all addresses.",
     )
     .default("10000"),
+    Key::new(
+        "listen.connections_per_ip_max",
+        "Of them, from one address; mind operators that put many trackers behind one. Default: half of listen.connections_max.",
+    ),
+    Key::new(
+        "listen.memory_bytes_max",
+        "For frames that are still incomplete, all together; the oldest pays.",
+    )
+    .default("32MiB"),
     Key::new("listen.handshake_timeout", "From connection to login.").default("30s"),
     Key::new(
         "listen.frame_timeout",
@@ -57,12 +81,21 @@ pub static KEYS: &[Key] = &[
     .default("65535"),
     Key::new(
         "access.mode",
-        "Who may log in: open, or list (see access.list).",
+        "Who may log in: open (everybody), list (who is in access.list), learn (everybody for access.learn_for, then who was seen).",
     )
     .default("open"),
     Key::new(
         "access.list",
-        "File with one IMEI a line, for access.mode = \"list\".",
+        "File with one IMEI a line, ! in front of those denied; read again when it changes.",
+    ),
+    Key::new(
+        "access.learn_for",
+        "Running time in which new trackers are learned, from the first start on.",
+    )
+    .default("60m"),
+    Key::new(
+        "access.learned",
+        "Where learned IMEIs are remembered. Default: learned.txt beside spool.dir.",
     ),
     Key::new("spool.dir", "Directory of the durable spool.").default("/var/lib/milepost/spool"),
     Key::new(
@@ -80,13 +113,39 @@ pub static KEYS: &[Key] = &[
         "Least time between two commits, to spare flash; a panic record does not wait.",
     )
     .default("0s"),
-    Key::new("uplink.url", "Redis: rediss://user:password@host:port/.")
-        .aliases(&["REDIS_URL"])
-        .default("redis://127.0.0.1:6379/")
+    Key::new(
+        "uplink.url",
+        "Redis: rediss://user:password@host:port/; several nodes of a cluster with commas between them.",
+    )
+    .aliases(&["REDIS_URL"])
+    .default("redis://127.0.0.1:6379/")
+    .secret(),
+    Key::new("uplink.host", "Host of Redis, while uplink.url is not set.").aliases(&["REDIS_HOST"]),
+    Key::new("uplink.port", "Its port; 6379 when not set.").aliases(&["REDIS_PORT"]),
+    Key::new("uplink.db", "Number of the database in it; 0 when not set.").aliases(&["REDIS_DB"]),
+    Key::new("uplink.username", "User of Redis.").aliases(&["REDIS_USERNAME"]),
+    Key::new("uplink.password", "Password of Redis.")
+        .aliases(&["REDIS_PASSWORD"])
         .secret(),
+    Key::new(
+        "uplink.prod",
+        "true: the host is called redis when uplink.host is not set, else localhost.",
+    )
+    .aliases(&["PROD"]),
+    Key::new(
+        "uplink.max_connections",
+        "Understood and without effect: the gateway opens the few connections it needs.",
+    )
+    .aliases(&["REDIS_MAX_CONNECTIONS"]),
+    Key::new("uplink.cluster", "It is a Redis Cluster: find the other nodes.").default("false"),
     Key::new("uplink.stream", "Stream of the telemetry entries.")
         .aliases(&[keys::ENV_TELEMETRY_STREAM])
         .default(keys::STREAM_TELTONIKA),
+    Key::new(
+        "uplink.shards",
+        "Streams that devices are dealt out to, 1 to 64; the cloud must read as many. Above 1 the stream's name gets a number.",
+    )
+    .default("1"),
     Key::new("uplink.cert", "Our certificate, PEM."),
     Key::new("uplink.key", "Its key, PEM."),
     Key::new(
@@ -115,13 +174,28 @@ pub static KEYS: &[Key] = &[
     )
     .default("30s"),
     Key::new(
+        "uplink.response_timeout",
+        "Longest wait for one answer of Redis, 1s to 10m; a connection that takes longer is made anew.",
+    )
+    .default("20s"),
+    Key::new(
         "uplink.drain",
         "How long a stopping gateway goes on handing over.",
     )
     .default("5s"),
     Key::new(
+        "commands.enabled",
+        "Take orders for trackers from Redis and publish which trackers are here.",
+    )
+    .default("true"),
+    Key::new(
+        "commands.reply_timeout",
+        "How long a tracker may take to reply to a command, 1s to 600s.",
+    )
+    .default("30s"),
+    Key::new(
         "http.listen",
-        "Address of /health, /status and /metrics; empty for none.",
+        "Address of the status page, /health, /ready, /status and /metrics; empty for none.",
     )
     .default("127.0.0.1:8080"),
     Key::new("log.format", "auto (pretty on a terminal), pretty or json.")
@@ -130,6 +204,7 @@ pub static KEYS: &[Key] = &[
     Key::new("log.level", "error, warn, info, debug or trace.")
         .aliases(&["LOG_LEVEL"])
         .default("info"),
+    panel::LOG_IMEI,
 ];
 
 /// The settings cannot be used; every case is for the operator to correct.
@@ -157,30 +232,32 @@ pub enum ConfigError {
     #[error("spool.dir")]
     Spool(#[source] ::spool::SpoolError),
     /// The IMEI list is broken.
-    #[error("access.list {}", path.display())]
-    List {
-        /// The file.
-        path: PathBuf,
-        /// Which line.
-        #[source]
-        source: crate::session::ListError,
-    },
+    #[error("access")]
+    List(#[source] ListFileError),
+    /// Set both, or no address of `listen.tls`.
+    #[error("listen.tls needs both listen.tls_cert and listen.tls_key")]
+    HalfTls,
+    /// The certificate for trackers cannot be used.
+    #[error("listen.tls")]
+    Tls(#[source] IdentityError),
 }
 
 /// Everything the parts need.
 pub struct Config {
     /// Who we are.
     pub gateway: GatewayId,
-    /// TCP addresses.
-    pub tcp: Vec<SocketAddr>,
-    /// For the doors.
+    /// Where the doors are.
+    pub doors: DoorsConfig,
+    /// For what is behind them.
     pub listen: ListenConfig,
     /// Who may log in.
-    pub admission: Admission,
+    pub access: AccessConfig,
     /// For the spool.
     pub spool: SpoolConfig,
     /// For the uplink.
     pub uplink: UplinkConfig,
+    /// For the downlink, unless it is switched off.
+    pub commands: Option<DownlinkConfig>,
     /// For the pages.
     pub http: Option<SocketAddr>,
     /// How to log.
@@ -194,6 +271,8 @@ pub struct LogConfig {
     pub json: Option<bool>,
     /// A level word.
     pub level: String,
+    /// How IMEIs are shown, on the pages too.
+    pub imei: crate::logbook::ImeiStyle,
 }
 
 /// Reads the file (if any) and the environment into raw settings.
@@ -228,14 +307,16 @@ impl Config {
     pub fn new(settings: &Settings) -> Result<Self, ConfigError> {
         let dir = settings.path("spool.dir")?;
         let gateway = gateway_id(settings, &dir)?;
+        let uplink = uplink::read(settings, gateway.clone())?;
         Ok(Self {
-            tcp: settings.socket_list("listen.tcp")?,
-            listen: listen(settings)?,
-            admission: admission(settings)?,
+            commands: commands::read(settings, &gateway, &uplink)?,
+            doors: doors::doors(settings)?,
+            listen: doors::listen(settings)?,
+            access: doors::access(settings, &dir)?,
             spool: SpoolConfig {
                 gateway: gateway.clone(),
                 dir,
-                bytes_max: settings.bytes("spool.bytes_max")?,
+                bytes_max: doors::spool_bytes_max(settings)?,
                 full: match settings.choice("spool.full", &SPOOL_FULL)? {
                     "trust-redis" => FullPolicy::TrustRedis,
                     "drop-oldest" => FullPolicy::DropOldest,
@@ -243,11 +324,8 @@ impl Config {
                 },
                 commit_interval_min: commit_interval_min(settings)?,
             },
-            uplink: uplink(settings, gateway.clone())?,
-            http: match settings.optional_text("http.listen")? {
-                None | Some("") => None,
-                Some(_) => Some(settings.socket("http.listen")?),
-            },
+            uplink,
+            http: http_addr(settings)?,
             log: log(settings)?,
             gateway,
         })
@@ -283,22 +361,6 @@ fn gateway_id(settings: &Settings, spool_dir: &Path) -> Result<GatewayId, Config
     GatewayId::new(name).map_err(ConfigError::GatewayId)
 }
 
-fn listen(settings: &Settings) -> Result<ListenConfig, ConfigError> {
-    let codec = codec::Limits {
-        frame_bytes_max: bytes_within(settings, "listen.frame_bytes_max", 1_280..=65_535)?,
-        ..codec::Limits::default()
-    };
-    Ok(ListenConfig {
-        connections_max: settings.integer("listen.connections_max", 1..=1_000_000)?,
-        session: SessionLimits {
-            handshake_timeout: settings.duration("listen.handshake_timeout")?,
-            frame_timeout: settings.duration("listen.frame_timeout")?,
-            idle_timeout: settings.duration("listen.idle_timeout")?,
-            codec,
-        },
-    })
-}
-
 fn bytes_within(
     settings: &Settings,
     name: &str,
@@ -312,56 +374,23 @@ fn bytes_within(
     })
 }
 
-fn admission(settings: &Settings) -> Result<Admission, ConfigError> {
-    match settings.choice("access.mode", &["open", "list"])? {
-        "list" => {
-            let path = settings.path("access.list")?;
-            let text = read_file(&path)?;
-            Admission::from_list(&text).map_err(|source| ConfigError::List { path, source })
-        }
-        _ => Ok(Admission::Open),
-    }
-}
-
-fn uplink(settings: &Settings, gateway: GatewayId) -> Result<UplinkConfig, ConfigError> {
-    let retry_max: Duration = settings.duration("uplink.retry_max")?;
-    if retry_max < RETRY_MAX_MIN {
-        return Err(settings
-            .invalid("uplink.retry_max", "100ms or more", None)
-            .into());
-    }
-    let redis = RedisConfig {
-        url: settings.text("uplink.url")?.to_owned(),
-        cert: settings.optional_path("uplink.cert")?,
-        key: settings.optional_path("uplink.key")?,
-        ca: settings.optional_path("uplink.ca")?,
-    };
-    redis.check().map_err(ConfigError::Redis)?;
-    Ok(UplinkConfig {
-        gateway,
-        redis,
-        stream: settings.text("uplink.stream")?.to_owned(),
-        flush: settings.duration("uplink.flush")?,
-        compress: settings.flag("uplink.compress")?,
-        in_flight_bytes_max: bytes_within(
-            settings,
-            "uplink.in_flight_bytes_max",
-            1 << 20..=1 << 31,
-        )?,
-        resend_after: settings.duration("uplink.resend_after")?,
-        retry_max,
-        drain: settings.duration("uplink.drain")?,
-    })
-}
-
 fn log(settings: &Settings) -> Result<LogConfig, ConfigError> {
+    // The founding documents write INFO and WARNING.
+    let level = match settings.text("log.level")?.trim().to_ascii_lowercase() {
+        level if level == "warning" => "warn".to_owned(),
+        level => level,
+    };
     let json = match settings.choice("log.format", &["auto", "pretty", "json", "console"])? {
         "auto" => None,
         format => Some(format == "json"),
     };
     let levels = ["error", "warn", "info", "debug", "trace"];
+    if !levels.contains(&level.as_str()) {
+        settings.choice("log.level", &levels)?;
+    }
     Ok(LogConfig {
         json,
-        level: settings.choice("log.level", &levels)?.to_owned(),
+        level,
+        imei: panel::imei_style(settings)?,
     })
 }

@@ -7,14 +7,30 @@
 //! Data goes one way: [`listen`] → [`session`] → [`spool`] → [`uplink`]. Back come only a floor
 //! (what may be forgotten) and, later, orders.
 
+pub mod access;
 pub mod admin;
 pub mod app;
+mod attendant;
 pub mod chain;
+pub mod check;
 mod clock;
 pub mod config;
+pub mod devices;
+pub mod downlink;
+pub mod events;
+pub mod explain;
 pub mod listen;
+pub mod logbook;
 pub mod metrics;
+pub mod observe;
+pub mod panel;
+pub mod progress;
+pub mod reload;
+pub mod roster;
+pub mod selftest;
 pub mod session;
 pub mod spool;
 pub mod spool_cli;
+pub mod systemd;
+pub mod tap;
 pub mod uplink;

@@ -3,11 +3,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::Lane;
-use gateway::session::{Admission, CloseReason, Effect, Reply, Session, SessionLimits};
+use gateway::session::{CloseReason, Effect, Refusal, Reply, Session, SessionLimits};
 use gateway::spool::{Append, Durable, Spool, SpoolConfig};
 
 const IMEI: &str = "356307042441013";
@@ -28,7 +27,7 @@ fn limits() -> SessionLimits {
 }
 
 fn session(now: Instant) -> Session {
-    Session::new(limits(), Arc::new(Admission::Open), now)
+    Session::new(limits(), now)
 }
 
 fn login() -> Vec<u8> {
@@ -40,6 +39,7 @@ fn login() -> Vec<u8> {
 struct World {
     spool: Spool,
     runtime: tokio::runtime::Runtime,
+    refuse: bool,
     _dir: tempfile::TempDir,
 }
 
@@ -59,8 +59,16 @@ impl World {
         Self {
             spool: Spool::open(config, [1, 2, 3]).unwrap().0,
             runtime,
+            refuse: false,
             _dir: dir,
         }
+    }
+
+    fn verdict(&self, _imei: codec::Imei) -> Result<(), Refusal> {
+        if self.refuse {
+            return Err(Refusal::Denied);
+        }
+        Ok(())
     }
 
     fn receipt(&self, record_count: u32) -> Durable {
@@ -88,9 +96,16 @@ impl World {
             pending.extend_from_slice(part);
             let mut rest: &[u8] = &pending;
             loop {
-                let effect = session.on_bytes(&mut rest, now);
+                let mut effect = session.on_bytes(&mut rest, now);
+                if let Some(Effect::Ask(imei)) = effect {
+                    assert!(
+                        session.on_bytes(&mut rest, now).is_none(),
+                        "nothing is read before the verdict"
+                    );
+                    effect = session.on_verdict(self.verdict(imei));
+                }
                 let reply = match effect {
-                    None => break,
+                    None | Some(Effect::Ask(_)) => break,
                     Some(Effect::Send(reply)) => Some(reply),
                     Some(Effect::Keep(keep)) => {
                         kept.push(keep.data.to_vec());
@@ -112,6 +127,15 @@ impl World {
         }
         (said, kept, None)
     }
+}
+
+/// Logs in.
+fn admit(session: &mut Session, now: Instant) {
+    let login = login();
+    let asked = session.on_bytes(&mut login.as_slice(), now);
+    assert!(matches!(asked, Some(Effect::Ask(_))));
+    let answer = session.on_verdict(Ok(()));
+    assert!(matches!(answer, Some(Effect::Send(Reply::Accept))));
 }
 
 fn bytes_of(reply: &Reply) -> Vec<u8> {
@@ -216,10 +240,7 @@ fn urgent_records_take_the_high_lane() {
         bytes.extend(&data);
         bytes.extend(u32::from(codec::crc::crc16(&data)).to_be_bytes());
         let mut session = session(now);
-        assert!(matches!(
-            session.on_bytes(&mut login().as_slice(), now),
-            Some(Effect::Send(Reply::Accept))
-        ));
+        admit(&mut session, now);
         let mut rest = bytes.as_slice();
         let Some(Effect::Keep(keep)) = session.on_bytes(&mut rest, now) else {
             panic!("frame is kept")
@@ -256,8 +277,11 @@ fn bad_logins_are_refused_and_nothing_behind_them_is_read() {
             "closed for good"
         );
     }
-    let list = Arc::new(Admission::from_list("123456789012345\n").unwrap());
-    let mut session = Session::new(limits(), list, now);
+    let mut session = session(now);
+    let world = World {
+        refuse: true,
+        ..world
+    };
     let (said, _, closed) = world.talk(&mut session, &[&login(), &frame(FRAME_1)], now);
     assert_eq!(said, [0]);
     assert!(matches!(closed, Some(CloseReason::Refused { .. })));
@@ -268,7 +292,7 @@ fn an_oversized_frame_is_refused_by_its_header_alone() {
     let now = Instant::now();
     for length in [65_524u32, 100_000, u32::MAX] {
         let mut session = session(now);
-        session.on_bytes(&mut login().as_slice(), now);
+        admit(&mut session, now);
         let header = [[0; 4], length.to_be_bytes()].concat();
         let effect = session.on_bytes(&mut header.as_slice(), now);
         assert!(
@@ -300,7 +324,7 @@ fn every_kind_of_silence_ends_at_its_own_deadline() {
     ));
     // Half a frame, then a drip.
     let mut dripping = session(start);
-    dripping.on_bytes(&mut login().as_slice(), start);
+    admit(&mut dripping, start);
     let bytes = frame(FRAME_1);
     for at in 1..50usize {
         let now = start + second * at as u32;
@@ -315,7 +339,7 @@ fn every_kind_of_silence_ends_at_its_own_deadline() {
     ));
     // Nothing at all; a ping counts as life.
     let mut idle = session(start);
-    idle.on_bytes(&mut login().as_slice(), start);
+    admit(&mut idle, start);
     idle.on_read(start + second * 500);
     idle.on_bytes(&mut [0xFF].as_slice(), start + second * 500);
     assert!(idle.on_timeout(start + second * 1099).is_none());

@@ -2,8 +2,10 @@
 
 mod child;
 pub mod demo;
+pub mod edge;
 pub mod fleet;
 pub mod ledger;
 pub mod processes;
+pub mod proxy;
 pub mod servers;
 pub mod tables;

@@ -5,170 +5,17 @@
 //! decides what counts as stored.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use contract::{Device, Entry, GatewayId, Lane, Payload, SettledRanges, SpoolId, Transport, keys};
-use gateway::metrics::Metrics;
-use gateway::spool::{Append, FullPolicy, Spool, SpoolConfig};
-use gateway::uplink::{RedisConfig, Uplink, UplinkConfig};
+use contract::{Lane, SettledRanges, keys};
 use redis::AsyncCommands as _;
-use redis::aio::MultiplexedConnection;
-use redis::streams::StreamRangeReply;
-use tests::servers::{ADMIN, Redis, RedisOptions};
+use tests::edge::{Edge, STREAM, admin, gateway_id, in_order, received, settle, until_received};
+use tests::servers::Redis;
 use tests::tables::{DEADLINE, eventually};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-
-const STREAM: &str = keys::STREAM_TELTONIKA;
-
-struct Edge {
-    spool: Spool,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-    uplink: Option<JoinHandle<()>>,
-    _dir: tempfile::TempDir,
-}
-
-impl Drop for Edge {
-    /// A failed test says what the uplink last complained about.
-    fn drop(&mut self) {
-        if std::thread::panicking() || !self.status()["trouble"].is_null() {
-            eprintln!("uplink: {}", self.status());
-        }
-    }
-}
-
-impl Edge {
-    fn start(redis: &Redis, change: impl FnOnce(&mut UplinkConfig)) -> Result<Self> {
-        let dir = tempfile::tempdir()?;
-        let config = SpoolConfig {
-            dir: dir.path().to_owned(),
-            gateway: gateway_id(),
-            bytes_max: 1 << 28,
-            full: FullPolicy::Refuse,
-            commit_interval_min: Duration::ZERO,
-        };
-        let (spool, _) = Spool::open(config, [6, 7, 8])?;
-        let identity = redis.identity("edge-test");
-        let mut config = UplinkConfig {
-            gateway: gateway_id(),
-            redis: RedisConfig {
-                url: redis.url("edge-test"),
-                cert: Some(identity.cert.clone()),
-                key: Some(identity.key.clone()),
-                ca: Some(redis.ca().to_owned()),
-            },
-            stream: STREAM.to_owned(),
-            flush: Duration::from_millis(20),
-            compress: true,
-            in_flight_bytes_max: 1 << 26,
-            resend_after: Duration::from_millis(500),
-            retry_max: Duration::from_millis(500),
-            drain: Duration::from_secs(5),
-        };
-        change(&mut config);
-        let metrics = Arc::new(Metrics::default());
-        let stop = CancellationToken::new();
-        let uplink = Uplink::new(config, spool.clone(), Arc::clone(&metrics));
-        Ok(Self {
-            uplink: Some(tokio::spawn(uplink.run(stop.clone()))),
-            spool,
-            metrics,
-            stop,
-            _dir: dir,
-        })
-    }
-
-    async fn append(&self, numbers: std::ops::Range<u64>) -> Result<()> {
-        self.append_to(Lane::Normal, numbers).await
-    }
-
-    async fn append_to(&self, lane: Lane, numbers: std::ops::Range<u64>) -> Result<()> {
-        for number in numbers {
-            let append = Append {
-                device: Device::Text("test".to_owned()),
-                transport: Transport::Tcp,
-                lane,
-                received_at_ms: number,
-                record_count: 1,
-                panic: false,
-                bytes: number.to_be_bytes().to_vec(),
-            };
-            self.spool.append(append).await?;
-        }
-        Ok(())
-    }
-
-    fn status(&self) -> serde_json::Value {
-        serde_json::to_value(self.metrics.uplink()).unwrap_or_default()
-    }
-}
-
-fn gateway_id() -> GatewayId {
-    GatewayId::new("edge-test").expect("a plain name")
-}
 
 async fn redis() -> Result<Redis> {
-    Redis::start(RedisOptions {
-        gateways: vec!["edge-test".to_owned()],
-        ..RedisOptions::default()
-    })
-    .await
-}
-
-/// A connection that may do everything.
-async fn admin(redis: &Redis) -> Result<MultiplexedConnection> {
-    let client = redis.client(ADMIN)?;
-    Ok(client.get_multiplexed_async_connection().await?)
-}
-
-/// Everything in the stream.
-async fn received(redis: &Redis) -> Result<BTreeSet<u64>> {
-    Ok(in_order(redis).await?.into_iter().collect())
-}
-
-/// Everything in the stream, envelope by envelope in its order.
-async fn in_order(redis: &Redis) -> Result<Vec<u64>> {
-    let mut admin = admin(redis).await?;
-    let entries: StreamRangeReply = admin.xrange_all(STREAM).await?;
-    let mut numbers = Vec::new();
-    for id in entries.ids {
-        let fields = id.map.iter().map(|(name, value)| match value {
-            redis::Value::BulkString(bytes) => (name.as_str(), bytes.as_slice()),
-            other => panic!("a field is a string: {other:?}"),
-        });
-        let entry = Entry::from_fields(fields)?;
-        ensure!(entry.gateway == gateway_id() && entry.low.get() <= entry.first.get());
-        let payload = Payload::open(&entry.coding, &entry.data)?;
-        for envelope in payload.envelopes()? {
-            ensure!((entry.first..=entry.last).contains(&envelope.seq));
-            numbers.push(u64::from_be_bytes(envelope.bytes.try_into()?));
-        }
-    }
-    Ok(numbers)
-}
-
-async fn until_received(redis: &Redis, numbers: std::ops::Range<u64>) -> Result<()> {
-    let wanted: BTreeSet<u64> = numbers.collect();
-    eventually("everything is in the stream", async || {
-        Ok(received(redis).await? == wanted)
-    })
-    .await
-}
-
-/// Says on the floor that these positions of the normal lane are in the database.
-async fn settle(redis: &Redis, ranges: &str) -> Result<()> {
-    let mut admin = admin(redis).await?;
-    let () = admin
-        .hset(
-            keys::floor(&gateway_id()),
-            SpoolId::from_random(7).to_string(),
-            ranges,
-        )
-        .await?;
-    Ok(())
+    tests::edge::redis(&[]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -362,8 +209,7 @@ async fn a_stopping_gateway_hands_over_what_waits() -> Result<()> {
         received(&redis).await.unwrap_or_default().is_empty(),
         "the flush interval is an hour"
     );
-    edge.stop.cancel();
-    edge.uplink.take().context("it runs")?.await?;
+    edge.stop().await?;
     assert_eq!(received(&redis).await?, (0..10).collect());
     Ok(())
 }
@@ -371,7 +217,7 @@ async fn a_stopping_gateway_hands_over_what_waits() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_certificate_is_told_and_nothing_is_sent() -> Result<()> {
     let redis = redis().await?;
-    let foreign = redis.pki().foreign_client("edge-test")?;
+    let foreign = redis.pki().foreign_client(tests::edge::EDGE)?;
     let edge = Edge::start(&redis, |config| {
         config.redis.cert = Some(foreign.cert.clone());
         config.redis.key = Some(foreign.key.clone());
@@ -397,5 +243,43 @@ async fn an_alarm_overtakes_the_backlog() -> Result<()> {
     redis.restart().await?;
     until_received(&redis, 0..402).await?;
     assert_eq!(in_order(&redis).await?[..2], [400, 401]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_arrives_now_overtakes_what_waited() -> Result<()> {
+    const WAITED: u64 = 3_000;
+    let redis = redis().await?;
+    let edge = Edge::open(1 << 28)?;
+    edge.append(0..WAITED).await?;
+    // Only what is settled makes room for more, so the backlog cannot be through before we say so.
+    let mut config = tests::edge::config(tests::edge::way_into(&redis));
+    config.in_flight_bytes_max = 400;
+    config.resend_after = Duration::from_secs(600);
+    let edge = edge.launch(config)?;
+    eventually("the backlog begins", async || {
+        Ok(edge.status()["in_flight_bytes"].as_u64() >= Some(400))
+    })
+    .await?;
+    edge.append(WAITED..WAITED + 50).await?;
+    let mut settled = SettledRanges::new();
+    eventually("everything has arrived", async || {
+        let arrived = received(&redis).await?;
+        for number in &arrived {
+            settled.insert(number + 1, number + 1);
+        }
+        settle(&redis, &settled.to_string()).await?;
+        Ok(arrived.len() as u64 == WAITED + 50)
+    })
+    .await?;
+    let arrived = in_order(&redis).await?;
+    let last_live = arrived.iter().rposition(|&number| number >= WAITED);
+    let behind = arrived.len() - last_live.context("live ones arrived")?;
+    assert!(
+        behind as u64 > WAITED / 4,
+        "only {behind} of the backlog came later"
+    );
+    let backlog: Vec<_> = arrived.into_iter().filter(|&n| n < WAITED).collect();
+    assert!(backlog.is_sorted(), "the backlog keeps its order");
     Ok(())
 }

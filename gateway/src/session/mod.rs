@@ -8,20 +8,19 @@
 //! Invariants:
 //! - Nothing is acknowledged but by [`Session::on_durable`], which takes the spool's receipt.
 //! - A frame whose CRC holds is kept, whatever is inside; the cloud judges it.
-//! - While a frame waits for its receipt no further byte is looked at, so answers keep the order
-//!   of the frames.
+//! - While a login waits for its verdict or a frame for its receipt no further byte is looked at,
+//!   so answers keep the order of what they answer.
 //! - What follows a refused login or a broken frame is never read.
 
 mod admission;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use codec::{Cut, Expect, Frame, Imei, ImeiError, Priority};
+use codec::{CodecId, Cut, Expect, Frame, Imei, ImeiError, Priority};
 use contract::Lane;
 use thiserror::Error;
 
-pub use admission::{Admission, ListError, Refusal};
+pub use admission::{ImeiList, ListError, ListLine, Mode, Refusal, Verdict, decide};
 
 use crate::spool::Durable;
 
@@ -43,6 +42,8 @@ pub struct SessionLimits {
 pub enum Effect<'a> {
     /// Write this answer.
     Send(Reply),
+    /// Find out whether this one may talk, then call [`Session::on_verdict`].
+    Ask(Imei),
     /// Keep this frame, then call [`Session::on_durable`]; if it cannot be kept, hang up without
     /// an answer.
     Keep(Keep<'a>),
@@ -75,10 +76,10 @@ pub(crate) fn urgency(data: &[u8]) -> (Lane, bool) {
     }
 }
 
-/// AVL records that a frame claims; 0 for messages.
-pub(crate) fn records_claimed(frame: &Frame<'_>) -> u32 {
-    if frame.codec_id().wants_ack() {
-        u32::from(frame.first_count())
+/// AVL records that a frame or datagram claims; 0 for messages.
+pub(crate) fn records_claimed(codec_id: CodecId, first_count: u8) -> u32 {
+    if codec_id.wants_ack() {
+        u32::from(first_count)
     } else {
         0
     }
@@ -121,7 +122,7 @@ pub enum CloseReason {
     #[error("login is not an IMEI")]
     NotAnImei(#[source] ImeiError),
     /// This IMEI may not talk here.
-    #[error("login of {imei:?} refused")]
+    #[error("login refused")]
     Refused {
         /// Who asked.
         imei: Imei,
@@ -152,6 +153,7 @@ pub enum CloseReason {
 #[derive(Debug)]
 enum State {
     AwaitImei,
+    AwaitVerdict(Imei),
     Ready(Imei),
     AwaitDurable { imei: Imei, wants_ack: bool },
     Closed,
@@ -162,7 +164,6 @@ enum State {
 pub struct Session {
     state: State,
     limits: SessionLimits,
-    admission: Arc<Admission>,
     opened_at: Instant,
     last_byte_at: Instant,
     /// When the frame that is still incomplete began.
@@ -172,11 +173,10 @@ pub struct Session {
 impl Session {
     /// A connection that was accepted at `now`.
     #[must_use]
-    pub fn new(limits: SessionLimits, admission: Arc<Admission>, now: Instant) -> Self {
+    pub fn new(limits: SessionLimits, now: Instant) -> Self {
         Self {
             state: State::AwaitImei,
             limits,
-            admission,
             opened_at: now,
             last_byte_at: now,
             partial_since: None,
@@ -188,7 +188,7 @@ impl Session {
     pub fn imei(&self) -> Option<Imei> {
         match self.state {
             State::Ready(imei) | State::AwaitDurable { imei, .. } => Some(imei),
-            State::AwaitImei | State::Closed => None,
+            State::AwaitImei | State::AwaitVerdict(_) | State::Closed => None,
         }
     }
 
@@ -204,7 +204,9 @@ impl Session {
             let expect = match self.state {
                 State::AwaitImei => Expect::Login,
                 State::Ready(_) => Expect::Frame,
-                State::AwaitDurable { .. } | State::Closed => return None,
+                State::AwaitVerdict(_) | State::AwaitDurable { .. } | State::Closed => {
+                    return None;
+                }
             };
             let cut = codec::cut(input, expect, self.limits.codec);
             *input = &input[cut.consumed()..];
@@ -235,13 +237,22 @@ impl Session {
             Ok(imei) => imei,
             Err(error) => return self.close(Some(Reply::Refuse), CloseReason::NotAnImei(error)),
         };
-        match self.admission.decide(imei) {
+        self.state = State::AwaitVerdict(imei);
+        Effect::Ask(imei)
+    }
+
+    /// It is known whether the tracker may talk: what to do now. `None` if nobody asked.
+    pub fn on_verdict(&mut self, verdict: Result<(), Refusal>) -> Option<Effect<'static>> {
+        let State::AwaitVerdict(imei) = self.state else {
+            return None;
+        };
+        Some(match verdict {
             Ok(()) => {
                 self.state = State::Ready(imei);
                 Effect::Send(Reply::Accept)
             }
             Err(refusal) => self.close(Some(Reply::Refuse), CloseReason::Refused { imei, refusal }),
-        }
+        })
     }
 
     fn on_frame<'a>(&mut self, frame: Frame<'a>) -> Effect<'a> {
@@ -254,7 +265,7 @@ impl Session {
         Effect::Keep(Keep {
             imei,
             data: frame.data(),
-            record_count: records_claimed(&frame),
+            record_count: records_claimed(frame.codec_id(), frame.first_count()),
             lane,
             panic,
         })
@@ -269,12 +280,28 @@ impl Session {
         wants_ack.then(|| Reply::Ack(Ack(receipt.record_count())))
     }
 
+    /// When the frame that is still incomplete began; `None` while none is.
+    #[must_use]
+    pub fn partial_since(&self) -> Option<Instant> {
+        self.partial_since
+    }
+
+    /// May something else be said to the tracker now? Not before the login, not while a frame waits
+    /// for its receipt, and not while a frame is arriving, after which the tracker listens for its
+    /// acknowledgement alone. Ask when [`Session::on_bytes`] has nothing more to do.
+    #[must_use]
+    pub fn may_command(&self) -> bool {
+        matches!(self.state, State::Ready(_)) && self.partial_since.is_none()
+    }
+
     /// When [`Session::on_timeout`] wants to be called if nothing else happens.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         let idle = self.last_byte_at + self.limits.idle_timeout;
         match (&self.state, self.partial_since) {
-            (State::AwaitImei, _) => self.opened_at + self.limits.handshake_timeout,
+            (State::AwaitImei | State::AwaitVerdict(_), _) => {
+                self.opened_at + self.limits.handshake_timeout
+            }
             (_, Some(since)) => idle.min(since + self.limits.frame_timeout),
             (_, None) => idle,
         }
@@ -287,7 +314,9 @@ impl Session {
         }
         let limits = self.limits;
         let reason = match (&self.state, self.partial_since) {
-            (State::AwaitDurable { .. } | State::Closed, _) => return None,
+            (State::AwaitVerdict(_) | State::AwaitDurable { .. } | State::Closed, _) => {
+                return None;
+            }
             (State::AwaitImei, _) => CloseReason::HandshakeTimeout(limits.handshake_timeout),
             (State::Ready(_), Some(since)) if now >= since + limits.frame_timeout => {
                 CloseReason::FrameTimeout(limits.frame_timeout)

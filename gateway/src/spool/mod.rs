@@ -15,12 +15,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use contract::GatewayId;
+use spool::intents::IntentLog;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use written::{Shared, Tally};
 
+use crate::progress::Stage;
+
 pub use spool::fs::RealFs;
+pub use spool::intents::{Begun, Intent};
 pub use spool::{
     Append, Chunk, Durable, FullPolicy, Geometry, LaneUsage, OpenReport, Options, Position,
     SpoolError, Stored, Usage,
@@ -28,6 +32,9 @@ pub use spool::{
 
 /// What the uplink reads from.
 pub type Reader = spool::SpoolReader<RealFs>;
+
+/// The log of command intents.
+pub type Intents = IntentLog<std::fs::File>;
 
 /// What keeps segments as they are while the uplink has places in them.
 pub type Reading = spool::Reading<RealFs>;
@@ -104,6 +111,9 @@ pub struct Spool {
     tail: watch::Receiver<Tail>,
     failed: Arc<AtomicBool>,
     written: Shared,
+    /// For the intents, which live in the same directory.
+    fs: RealFs,
+    stage: Stage,
     /// Last, so that every sender is gone when the last clone waits for the thread.
     _thread: Arc<Joined>,
 }
@@ -133,7 +143,7 @@ impl Spool {
             full: config.full,
             geometry: Geometry::for_spool(config.bytes_max),
         };
-        let opened = spool::SpoolWriter::open(fs, options, random);
+        let opened = spool::SpoolWriter::open(fs.clone(), options, random);
         let (writer, report) = opened.map_err(|source| OpenError::Spool {
             dir: config.dir.clone(),
             source,
@@ -144,8 +154,10 @@ impl Spool {
         let failed = Arc::new(AtomicBool::new(false));
         let tally = Tally::new(&config.dir);
         let written = tally.shared();
+        let stage = Stage::default();
         let thread = thread::Thread {
             writer,
+            stage: stage.clone(),
             tally,
             interval_min: config.commit_interval_min,
             tail: tail_out,
@@ -165,6 +177,8 @@ impl Spool {
             tail,
             failed,
             written,
+            fs,
+            stage,
             _thread: Arc::new(Joined(Some(thread))),
         };
         Ok((spool, report))
@@ -189,6 +203,14 @@ impl Spool {
         &self.reader
     }
 
+    /// Opens the log of command intents beside the segments, with what an earlier process left in
+    /// it. For one owner, who keeps a handle of the spool, which holds the lock of the directory.
+    /// # Errors
+    /// [`SpoolError::Open`], [`SpoolError::NoSpace`].
+    pub fn intents(&self) -> Result<(Intents, Vec<Intent>), SpoolError> {
+        IntentLog::open(&self.fs)
+    }
+
     /// Follows the end of the log.
     #[must_use]
     pub fn tail(&self) -> watch::Receiver<Tail> {
@@ -199,6 +221,13 @@ impl Spool {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Turns of the writer's thread, for the watchdog: one at least every few seconds, unless the
+    /// disk does not answer.
+    #[must_use]
+    pub fn stage(&self) -> &Stage {
+        &self.stage
     }
 
     /// Days until it is full without a link, at the rate of the last two days; `None` while that

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::written::Tally;
 use super::{Durable, Tail, Waiting};
 use crate::chain::chain;
+use crate::progress::Stage;
 
 /// Frames that one commit takes at most; the spool cuts a group at its own size in bytes.
 const GROUP_FRAMES_MAX: usize = 4096;
@@ -38,6 +39,7 @@ pub(super) struct Thread {
     pub(super) tail: watch::Sender<Tail>,
     pub(super) failed: Arc<AtomicBool>,
     pub(super) tally: Tally,
+    pub(super) stage: Stage,
 }
 
 impl Thread {
@@ -45,6 +47,7 @@ impl Thread {
     pub(super) async fn run(mut self, queue: mpsc::Receiver<Waiting>) {
         self.keep_all(queue).await;
         self.tally.note(&self.writer.reader().usage());
+        self.stage.finish();
     }
 
     async fn keep_all(&mut self, mut queue: mpsc::Receiver<Waiting>) {
@@ -52,6 +55,7 @@ impl Thread {
         let mut not_before = Instant::now();
         let mut compact_at = not_before + IDLE_INTERVAL;
         loop {
+            self.stage.turn();
             let late_by = Instant::now().checked_duration_since(compact_at);
             let is_due = late_by.is_some_and(|late| queue.is_empty() || late >= COMPACT_LATE_MAX);
             // Whoever stops does not wait for the whole backlog.

@@ -164,7 +164,9 @@ impl Lines {
             transport: note.transport.unwrap_or(Transport::Tcp),
             lane: note.lane.unwrap_or(usual_lane),
             received_at_ms: note.received_at_ms.unwrap_or(now_ms),
-            record_count: note.records.unwrap_or_else(|| records_claimed(&frame)),
+            record_count: note
+                .records
+                .unwrap_or_else(|| records_claimed(frame.codec_id(), frame.first_count())),
             panic,
             bytes: frame.data().to_vec(),
         }))

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use contract::envelope::ENVELOPES_MAX;
 use contract::{Lane, SpoolId, SpoolSeq};
 
+use super::inside::Inside;
 use crate::spool::{Position, Stored};
 
 /// A batch is closed when its frames reach this size.
@@ -23,6 +24,7 @@ pub const BATCH_BYTES: usize = 64 * 1024;
 pub struct Batch {
     /// Never empty; ascending positions of one spool.
     stored: Vec<Stored>,
+    shard: u32,
 }
 
 impl Batch {
@@ -36,6 +38,18 @@ impl Batch {
         self.stored
             .first()
             .expect("a batch is made with its first envelope")
+    }
+
+    /// Which stream it goes to.
+    #[must_use]
+    pub fn shard(&self) -> u32 {
+        self.shard
+    }
+
+    /// Exactly the positions inside.
+    #[must_use]
+    pub fn inside(&self) -> Inside {
+        Inside::new(self.first(), self.stored.iter().map(|s| s.seq))
     }
 
     /// Whose positions.
@@ -85,6 +99,7 @@ impl Batch {
 #[derive(Debug)]
 pub struct Batcher {
     flush: Duration,
+    shard: u32,
     waiting: VecDeque<Stored>,
     bytes: usize,
     /// When the oldest one began to wait.
@@ -97,8 +112,15 @@ impl Batcher {
     /// Closes what has waited for `flush`.
     #[must_use]
     pub fn new(flush: Duration) -> Self {
+        Self::of_shard(flush, 0)
+    }
+
+    /// The same for the envelopes of one shard.
+    #[must_use]
+    pub fn of_shard(flush: Duration, shard: u32) -> Self {
         Self {
             flush,
+            shard,
             waiting: VecDeque::new(),
             bytes: 0,
             since: None,
@@ -144,7 +166,10 @@ impl Batcher {
             self.since = None;
             self.panic = false;
         }
-        Some(Batch { stored })
+        Some(Batch {
+            stored,
+            shard: self.shard,
+        })
     }
 
     /// How many envelopes the next batch takes, and whether it can grow no further.
@@ -193,7 +218,16 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn batch(spool: u64, seqs: impl IntoIterator<Item = u64>) -> Batch {
+        batch_of_shard(spool, 0, seqs)
+    }
+
+    pub(crate) fn batch_of_shard(
+        spool: u64,
+        shard: u32,
+        seqs: impl IntoIterator<Item = u64>,
+    ) -> Batch {
         Batch {
+            shard,
             stored: seqs
                 .into_iter()
                 .map(|seq| stored(spool, seq, 10, false))

@@ -1,5 +1,4 @@
-//! From an address and certificate files to a Redis connection, and from a Redis error to what
-//! an operator should read.
+//! From an address and certificate files to a connection.
 //!
 //! Why no connection manager: it hides timeouts, its queue waits behind a dead link, and a black
 //! hole makes it fail for ever without a new connection (measured). We open, use and drop.
@@ -7,13 +6,21 @@
 //! Invariant: no text made here holds a password.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, ClientTlsConfig, IntoConnectionInfo, TlsCertificates};
+use redis::cluster::ClusterClientBuilder;
+use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo,
+    TlsCertificates,
+};
 use thiserror::Error;
+
+use super::cause::Cause;
+use super::certificate::{Fingerprint, Validity};
+use super::link::Link;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -21,17 +28,31 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// it failed while Redis still applies it.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Silence after which the system asks whether the other side is still there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+
+/// Then it asks this often; the user timeout says for how long.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often a cluster connection follows a slot that has moved before it tells us. Each time it
+/// may apply part of a pipeline once more, so few.
+const CLUSTER_RETRIES: u32 = 3;
+
 /// Where Redis is and who we are to it.
 #[derive(Clone)]
 pub struct RedisConfig {
-    /// `rediss://user:password@host:port/`.
+    /// `rediss://user:password@host:port/`; several nodes of a cluster with commas between them.
     pub url: String,
+    /// It is a Redis Cluster. Several nodes in `url` say the same.
+    pub cluster: bool,
     /// Our certificate, PEM.
     pub cert: Option<PathBuf>,
     /// Its key, PEM.
     pub key: Option<PathBuf>,
     /// Who may have signed the server's certificate, PEM; the system's store when absent.
     pub ca: Option<PathBuf>,
+    /// Longest wait for one answer; a connection that takes longer is given up.
+    pub response_timeout: Duration,
 }
 
 /// What keeps us from talking to Redis.
@@ -63,11 +84,78 @@ pub enum ConnectError {
     Unreachable(#[source] redis::RedisError),
 }
 
+impl ConnectError {
+    /// What it comes from.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::File { .. } | Self::HalfIdentity | Self::NotTls { .. } | Self::Unusable(_) => {
+                Cause::Files
+            }
+            Self::Unreachable(error) => Cause::of(error),
+        }
+    }
+}
+
 impl RedisConfig {
-    /// Reads the certificate files anew, so that a renewed one is used at the next connection.
-    /// # Errors
-    /// [`ConnectError::File`], [`ConnectError::HalfIdentity`], [`ConnectError::Unusable`].
-    pub fn client(&self) -> Result<Client, ConnectError> {
+    /// One server without certificates of our own, and the usual patience.
+    #[must_use]
+    pub fn at(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            cluster: false,
+            cert: None,
+            key: None,
+            ca: None,
+            response_timeout: RESPONSE_TIMEOUT,
+        }
+    }
+
+    /// Each address in `url`.
+    pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
+        // A comma alone may stand in a password.
+        let mut rest = self.url.as_str();
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let ends = [",redis://", ",rediss://"].map(|next| rest.find(next));
+            let end = ends.into_iter().flatten().min();
+            let (url, behind) = end.map_or((rest, ""), |end| (&rest[..end], &rest[end + 1..]));
+            rest = behind;
+            Some(url)
+        })
+    }
+
+    fn is_tls(&self) -> bool {
+        self.url.starts_with("rediss://")
+    }
+
+    /// Is it a cluster?
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        self.cluster || self.urls().count() > 1
+    }
+
+    /// The certificate files that are named.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = [&self.cert, &self.key, &self.ca];
+        files.into_iter().flatten().map(PathBuf::as_path)
+    }
+
+    /// What stands in the certificate files now; `None` when one cannot be read.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        Fingerprint::of(self.files())
+    }
+
+    /// From when until when our certificate is valid; `None` without one.
+    #[must_use]
+    pub fn validity(&self) -> Option<Validity> {
+        Validity::of_pem(&std::fs::read(self.cert.as_ref()?).ok()?)
+    }
+
+    fn certificates(&self) -> Result<TlsCertificates, ConnectError> {
         let read = |path: &PathBuf| {
             std::fs::read(path).map_err(|source| ConnectError::File {
                 path: path.clone(),
@@ -82,16 +170,36 @@ impl RedisConfig {
             (None, None) => None,
             _ => return Err(ConnectError::HalfIdentity),
         };
-        let info = self.url.as_str().into_connection_info();
+        let root_cert = self.ca.as_ref().map(read).transpose()?;
+        Ok(TlsCertificates {
+            client_tls,
+            root_cert,
+        })
+    }
+
+    /// A link whose other end is gone without a word is given up by the system as well, so that
+    /// nothing waits on it that no response timeout covers.
+    fn tcp_settings(&self) -> TcpSettings {
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_AFTER)
+            .with_interval(KEEPALIVE_INTERVAL);
+        TcpSettings::default()
+            .set_nodelay(true)
+            .set_keepalive(keepalive)
+            .set_user_timeout(self.response_timeout)
+    }
+
+    /// Reads the certificate files anew, so that a renewed one is used at the next connection.
+    /// Of a cluster, only its first node.
+    /// # Errors
+    /// [`ConnectError::File`], [`ConnectError::HalfIdentity`], [`ConnectError::Unusable`].
+    pub fn client(&self) -> Result<Client, ConnectError> {
+        let url = self.urls().next().unwrap_or_default();
+        let info = url.into_connection_info();
         let info = info.map_err(ConnectError::Unusable)?;
-        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        let client = if self.url.starts_with("rediss://") {
-            let root_cert = self.ca.as_ref().map(read).transpose()?;
-            let certificates = TlsCertificates {
-                client_tls,
-                root_cert,
-            };
-            Client::build_with_tls(info, certificates)
+        let info = info.set_tcp_settings(self.tcp_settings());
+        let client = if self.is_tls() {
+            Client::build_with_tls(info, self.certificates()?)
         } else {
             Client::open(info)
         };
@@ -106,20 +214,30 @@ impl RedisConfig {
         if self.cert.is_some() != self.key.is_some() {
             return Err(ConnectError::HalfIdentity);
         }
-        let any = self.cert.is_some() || self.ca.is_some();
-        if any && !self.url.starts_with("rediss://") {
+        if self.files().next().is_some() && !self.is_tls() {
             return Err(ConnectError::NotTls { url: self.shown() });
         }
-        let info = self.url.as_str().into_connection_info();
-        info.map(drop).map_err(ConnectError::Unusable)
+        let infos: Result<Vec<ConnectionInfo>, _> = self
+            .urls()
+            .map(IntoConnectionInfo::into_connection_info)
+            .collect();
+        match infos {
+            Ok(infos) if infos.is_empty() => {
+                let empty = "".into_connection_info();
+                empty.map(drop).map_err(ConnectError::Unusable)
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(ConnectError::Unusable(error)),
+        }
     }
 
+    /// A connection to one server; of a cluster, to its first node.
     /// # Errors
     /// [`ConnectError`]: try again later, or correct what it names.
     pub async fn connect(&self) -> Result<MultiplexedConnection, ConnectError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+            .set_response_timeout(Some(self.response_timeout));
         let client = self.client()?;
         let connection = client
             .get_multiplexed_async_connection_with_config(&config)
@@ -127,28 +245,72 @@ impl RedisConfig {
         connection.map_err(ConnectError::Unreachable)
     }
 
+    /// The way to wherever keys live: one server or a whole cluster.
+    /// # Errors
+    /// As [`RedisConfig::connect`].
+    pub async fn link(&self) -> Result<Link, ConnectError> {
+        if !self.is_cluster() {
+            return Ok(Link::Server(self.connect().await?));
+        }
+        let mut builder = ClusterClientBuilder::new(self.urls())
+            .tcp_settings(self.tcp_settings())
+            .connection_timeout(CONNECT_TIMEOUT)
+            .response_timeout(self.response_timeout)
+            .overall_response_timeout(Some(self.response_timeout * 2))
+            .retries(CLUSTER_RETRIES);
+        if self.is_tls() {
+            builder = builder.certs(self.certificates()?);
+        }
+        let client = builder.build().map_err(ConnectError::Unusable)?;
+        let connection = client.get_async_connection().await;
+        match connection {
+            Ok(cluster) => Ok(Link::Cluster(cluster)),
+            // The cluster client only says that no node would have it; one of them knows why.
+            Err(error) => {
+                self.connect().await?;
+                Err(ConnectError::Unreachable(error))
+            }
+        }
+    }
+
     /// The address without its password.
     #[must_use]
     pub fn shown(&self) -> String {
-        settings::without_password(&self.url)
+        let shown: Vec<String> = self.urls().map(settings::without_password).collect();
+        shown.join(",")
     }
 }
 
-/// What a Redis error means for the operator: a short word and what to do.
-#[must_use]
-pub fn remedy(error: &redis::RedisError) -> &'static str {
-    match error.code().unwrap_or_default() {
-        "OOM" => "Redis is at maxmemory: is the cloud processor reading? Spooling meanwhile.",
-        "MISCONF" => "Redis cannot write to its disk: free space or mend it. Spooling meanwhile.",
-        "READONLY" => "this Redis is a replica: point uplink.url at the master.",
-        "LOADING" => "Redis is loading its data; trying again.",
-        "NOREPLICAS" => "Redis has too few replicas to accept writes; trying again.",
-        "NOPERM" => "the Redis user may not do this: see the ACL in the operations page.",
-        "WRONGPASS" | "NOAUTH" => "user or password of uplink.url is wrong.",
-        "MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN" => "this is a Redis Cluster node.",
-        _ if error.is_timeout() => {
-            "no answer in time; what was sent may have arrived, sending again is harmless."
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn several_nodes_are_a_cluster_and_a_comma_in_a_password_is_none() {
+        let of = |url: &str| {
+            let config = RedisConfig::at(url);
+            let urls: Vec<String> = config.urls().map(str::to_owned).collect();
+            (urls, config.is_cluster())
+        };
+        assert_eq!(of("redis://a:1/"), (vec!["redis://a:1/".to_owned()], false));
+        assert_eq!(of("redis://u:p,q@a:1/").0.len(), 1);
+        let (urls, cluster) = of("rediss://u:p,q@a:1/,rediss://u:p@b:2/,redis://c/");
+        assert_eq!(
+            (urls[0].as_str(), urls[1].as_str(), urls[2].as_str()),
+            ("rediss://u:p,q@a:1/", "rediss://u:p@b:2/", "redis://c/")
+        );
+        assert!(cluster);
+    }
+
+    #[test]
+    fn no_password_is_shown_and_every_address_is_checked() {
+        let config = RedisConfig::at("rediss://u:secret@a:1/,rediss://u:secret@b:2/");
+        assert!(!config.shown().contains("secret"), "{}", config.shown());
+        assert!(config.shown().contains("b:2"), "{}", config.shown());
+        assert!(config.check().is_ok());
+        for bad in ["", "http://a/", "redis://a:1/,redis://:::/"] {
+            assert!(RedisConfig::at(bad).check().is_err(), "{bad}");
         }
-        _ => "trying again; trackers are still acknowledged, the spool keeps everything.",
     }
 }

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use contract::Lane;
 
-use super::batch::{Batch, Batcher};
+use super::batch::Batch;
+use super::sharded::Sharded;
 use crate::spool::{Chunk, Position};
 
 /// Before or after the link came up.
@@ -38,7 +39,7 @@ pub struct Course {
     /// Where it ends; `None`: never.
     pub until: Option<Position>,
     /// What was read and not yet taken.
-    pub batcher: Batcher,
+    pub batcher: Sharded,
     /// The last read found nothing behind it.
     pub at_end: bool,
     /// Batches taken, weighted: who has taken least is next.
@@ -73,13 +74,13 @@ pub struct Courses(Vec<Course>);
 
 impl Courses {
     /// Courses that begin with everything unsettled; `live_from` tells where a lane ends now.
-    pub fn new(flush: Duration, live_from: impl Fn(Lane) -> Position) -> Self {
+    pub fn new(flush: Duration, shards: u32, live_from: impl Fn(Lane) -> Position) -> Self {
         let course = |lane, part, next, until| Course {
             lane,
             part,
             next,
             until,
-            batcher: Batcher::new(flush),
+            batcher: Sharded::new(flush, shards),
             at_end: false,
             taken: 0,
         };
@@ -161,7 +162,7 @@ mod tests {
     const SPOOL: u64 = 10;
 
     fn courses() -> Courses {
-        Courses::new(Duration::ZERO, |_| Position::default())
+        Courses::new(Duration::ZERO, 1, |_| Position::default())
     }
 
     /// Puts `count` full batches on a course; their spool id tells where they came from.
@@ -236,7 +237,7 @@ mod tests {
     #[test]
     fn a_batch_that_may_wait_for_company_holds_nobody_up() {
         let now = Instant::now();
-        let mut courses = Courses::new(Duration::from_secs(60), |_| Position::default());
+        let mut courses = Courses::new(Duration::from_secs(60), 1, |_| Position::default());
         courses.0[2]
             .batcher
             .push(stored(2 + SPOOL, 1, 10, false), now);

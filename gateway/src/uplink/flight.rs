@@ -8,12 +8,13 @@
 //! Invariants: nothing leaves but by being settled; sending twice is free, so doubt means sending
 //! again, but not before the batch is overdue, and less often each time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use contract::{Lane, SettledRanges, SpoolId, SpoolSeq};
 
 use super::batch::Batch;
+use super::inside::Inside;
 use crate::spool::Position;
 
 /// Longest pause between two sendings of one batch, as a multiple of the first.
@@ -28,6 +29,10 @@ pub struct Sent {
     pub first: SpoolSeq,
     /// Last position.
     pub last: SpoolSeq,
+    /// Exactly the positions inside.
+    pub inside: Inside,
+    /// Which stream it went to.
+    pub shard: u32,
     /// Whose log holds it.
     pub lane: Lane,
     /// Where the log holds it.
@@ -45,6 +50,8 @@ pub struct Flight {
     bytes: usize,
     /// Moving average of the time from sending to settled.
     usual: Option<Duration>,
+    /// Last position of what was settled, per spool and shard.
+    edges: HashMap<(SpoolId, u32), SpoolSeq>,
 }
 
 impl Flight {
@@ -57,6 +64,7 @@ impl Flight {
             sent: VecDeque::new(),
             bytes: 0,
             usual: None,
+            edges: HashMap::new(),
         }
     }
 
@@ -79,6 +87,8 @@ impl Flight {
             spool: batch.spool(),
             first: batch.first(),
             last: batch.last(),
+            inside: batch.inside(),
+            shard: batch.shard(),
             lane: batch.lane(),
             at: batch.at(),
             bytes: batch.bytes(),
@@ -90,11 +100,13 @@ impl Flight {
     /// Forgets what `settled` covers.
     pub fn settle(&mut self, spool: SpoolId, settled: &SettledRanges, now: Instant) {
         let (mut freed, mut usual) = (0, self.usual);
+        let edges = &mut self.edges;
         self.sent.retain(|sent| {
-            let open =
-                sent.spool != spool || !settled.contains_all(sent.first.get(), sent.last.get());
+            let open = sent.spool != spool || !sent.inside.are_in(settled);
             if !open {
                 freed += sent.bytes;
+                let edge = edges.entry((spool, sent.shard)).or_insert(sent.last);
+                *edge = sent.last.max(*edge);
                 // A batch that was sent again says nothing about how long settling takes.
                 if sent.times == 1 {
                     let took = now.saturating_duration_since(sent.sent_at);
@@ -107,19 +119,22 @@ impl Flight {
         self.usual = usual;
     }
 
-    /// Is anything overdue? Then it is worth asking whether the group has anything left.
+    /// Shards in which something is overdue: there it is worth asking whether the group has
+    /// anything left.
     #[must_use]
-    pub fn has_overdue(&self, now: Instant) -> bool {
-        self.sent.iter().any(|sent| self.is_overdue(sent, now))
+    pub fn overdue_shards(&self, now: Instant) -> BTreeSet<u32> {
+        let overdue = self.sent.iter().filter(|sent| self.is_overdue(sent, now));
+        overdue.map(|sent| sent.shard).collect()
     }
 
-    /// Batches to send again: overdue, and either the floor shows later data of the same spool as
-    /// settled (a hole), or the group has nothing left to read or acknowledge (`group_is_idle`).
+    /// Batches to send again: overdue, and either later data of the same spool and shard is settled
+    /// (a hole; `high_edge` knows more of it where there is one shard alone), or the group has nothing left to read or acknowledge in their shard
+    /// (`group_is_idle`).
     /// The oldest `batches_max` of them; the others stay overdue.
     pub fn overdue(
         &mut self,
         now: Instant,
-        group_is_idle: bool,
+        group_is_idle: impl Fn(u32) -> bool,
         batches_max: usize,
         high_edge: impl Fn(SpoolId) -> u64,
     ) -> Vec<Sent> {
@@ -127,8 +142,10 @@ impl Flight {
             .sent
             .iter()
             .map(|sent| {
-                let hole = high_edge(sent.spool) > sent.last.get();
-                self.is_overdue(sent, now) && (hole || group_is_idle)
+                let edge = self.edges.get(&(sent.spool, sent.shard));
+                let edge = edge.map_or(0, |edge| edge.get());
+                let hole = edge.max(high_edge(sent.spool)) > sent.last.get();
+                self.is_overdue(sent, now) && (hole || group_is_idle(sent.shard))
             })
             .collect();
         let mut again = Vec::new();
@@ -154,13 +171,17 @@ impl Flight {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::batch::tests::batch;
+    use super::super::batch::tests::{batch, batch_of_shard};
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn settled(text: &str) -> SettledRanges {
         SettledRanges::parse(text).unwrap()
+    }
+
+    fn has_overdue(flight: &Flight, now: Instant) -> bool {
+        !flight.overdue_shards(now).is_empty()
     }
 
     fn firsts(sent: &[Sent]) -> Vec<u64> {
@@ -190,26 +211,50 @@ mod tests {
         flight.sent(&batch(1, 1..=5), now);
         flight.sent(&batch(1, 9..=9), now + MINUTE / 2);
         let late = now + MINUTE;
-        assert!(!flight.has_overdue(late - Duration::from_millis(1)));
-        assert!(flight.has_overdue(late));
+        assert!(!has_overdue(&flight, late - Duration::from_millis(1)));
+        assert!(has_overdue(&flight, late));
         assert!(
-            flight.overdue(late, false, 9, |_| 0).is_empty(),
+            flight.overdue(late, |_| false, 9, |_| 0).is_empty(),
             "slow is not lost"
         );
         assert!(
-            flight.overdue(late, false, 9, |_| 5).is_empty(),
+            flight.overdue(late, |_| false, 9, |_| 5).is_empty(),
             "nothing later is settled"
         );
-        assert_eq!(firsts(&flight.overdue(late, false, 9, |_| 6)), [1]);
+        assert_eq!(firsts(&flight.overdue(late, |_| false, 9, |_| 6)), [1]);
         assert!(
-            flight.overdue(late, true, 9, |_| 0).is_empty(),
+            flight.overdue(late, |_| true, 9, |_| 0).is_empty(),
             "just sent again"
         );
-        assert_eq!(firsts(&flight.overdue(late + MINUTE, true, 9, |_| 0)), [9]);
         assert_eq!(
-            firsts(&flight.overdue(late + 2 * MINUTE, true, 9, |_| 0)),
+            firsts(&flight.overdue(late + MINUTE, |_| true, 9, |_| 0)),
+            [9]
+        );
+        assert_eq!(
+            firsts(&flight.overdue(late + 2 * MINUTE, |_| true, 9, |_| 0)),
             [1]
         );
+    }
+
+    #[test]
+    fn a_quick_shard_makes_no_hole_in_a_slow_one() {
+        let now = Instant::now();
+        let spool = SpoolId::from_random(1);
+        let mut flight = Flight::new(MINUTE);
+        flight.sent(&batch_of_shard(1, 0, [1, 3]), now);
+        flight.sent(&batch_of_shard(1, 1, [2, 5]), now);
+        flight.sent(&batch_of_shard(1, 0, [4, 6]), now);
+        flight.settle(spool, &settled("2-2,5-5"), now);
+        let late = now + MINUTE;
+        assert_eq!(flight.overdue_shards(late), BTreeSet::from([0]));
+        assert!(flight.overdue(late, |_| false, 9, |_| 0).is_empty());
+        assert!(
+            flight
+                .overdue(late, |shard| shard == 1, 9, |_| 0)
+                .is_empty()
+        );
+        flight.settle(spool, &settled("2-2,4-6"), now);
+        assert_eq!(firsts(&flight.overdue(late, |_| false, 9, |_| 0)), [1]);
     }
 
     #[test]
@@ -220,7 +265,7 @@ mod tests {
         flight.sent(&batch(1, 1..=1), now);
         flight.settle(spool, &settled("1-1"), now + 2 * MINUTE);
         flight.sent(&batch(1, 2..=2), now);
-        assert!(!flight.has_overdue(now + 5 * MINUTE));
-        assert!(flight.has_overdue(now + 6 * MINUTE));
+        assert!(!has_overdue(&flight, now + 5 * MINUTE));
+        assert!(has_overdue(&flight, now + 6 * MINUTE));
     }
 }

@@ -7,11 +7,18 @@
 //! uplink never gives up, and never holds up an acknowledgement.
 
 pub mod batch;
+pub mod cause;
+pub mod certificate;
 pub mod connect;
 pub mod course;
 mod entry;
 pub mod flight;
+pub mod inside;
+pub mod link;
 mod sender;
+pub mod sharded;
 
+pub use cause::Cause;
 pub use connect::{ConnectError, RedisConfig};
-pub use sender::{Uplink, UplinkConfig};
+pub use link::Link;
+pub use sender::{Reload, Uplink, UplinkConfig};

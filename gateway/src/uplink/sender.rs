@@ -1,34 +1,39 @@
 //! The uplink's shell: reads the spool, writes entries, asks for the floor.
 //!
 //! Invariants:
-//! - A pipeline whose outcome is unknown is sent again; of one that was refused in part, only
-//!   the refused part.
+//! - What has no answer, or a refusal, is sent again on the next connection.
 //! - The position in the spool only moves over what is in a batch, in flight or settled.
 //! - Nothing here can make an acknowledgement.
 
+mod fill;
 mod floor;
+mod hello;
+mod renew;
+mod send;
+
+pub use renew::Reload;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::version::{self, VersionsRead};
-use contract::{Coding, Entry};
 use contract::{GatewayId, Lane, SettledRanges, SpoolId, keys};
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands as _, RedisError, RedisResult, SetExpiry, SetOptions};
+use redis::RedisError;
+use tokio::sync::Notify;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
-use super::connect::{ConnectError, RedisConfig, remedy};
-use super::course::{Course, Courses, Part};
-use super::entry;
+use super::cause::Cause;
+use super::connect::{ConnectError, RedisConfig};
+use super::course::Courses;
 use super::flight::Flight;
 use crate::chain::chain;
-use crate::clock;
 use crate::metrics::Metrics;
-use crate::spool::{Chunk, Position, Reading, Spool, SpoolError};
+use crate::progress::Stage;
+use crate::spool::{Position, Reading, Spool, SpoolError};
+use renew::Renewal;
 
 /// Entries in one pipeline; more gains nothing (measured).
 const PIPELINE_DEPTH: usize = 32;
@@ -49,6 +54,12 @@ const FLOOR_INTERVAL: Duration = Duration::from_secs(1);
 /// How often otherwise: a settled range of an earlier opening may still arrive.
 const FLOOR_INTERVAL_IDLE: Duration = Duration::from_secs(keys::REPUBLISH_INTERVAL_S);
 
+/// Beside its pauses, one turn may take so long …
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+
+/// … or so many response timeouts: a turn asks Redis a few times.
+const ANSWERS_A_TURN: u32 = 6;
+
 /// First pause after a failure; doubles up to `retry_max`.
 const RETRY_MIN: Duration = Duration::from_millis(250);
 
@@ -59,8 +70,10 @@ pub struct UplinkConfig {
     pub gateway: GatewayId,
     /// Where to.
     pub redis: RedisConfig,
-    /// Stream of the entries.
+    /// Stream of the entries; with several shards the beginning of their names.
     pub stream: String,
+    /// Streams that devices are dealt out to; the cloud must read as many.
+    pub shards: u32,
     /// Longest wait of an envelope for company.
     pub flush: Duration,
     /// `mp+zstd` instead of `mp`.
@@ -73,6 +86,10 @@ pub struct UplinkConfig {
     pub retry_max: Duration,
     /// How long a stopping gateway tries to hand over what waits.
     pub drain: Duration,
+    /// How often the certificate files are looked at.
+    pub look_every: Duration,
+    /// How others ask for new certificates to be taken up.
+    pub reload: Reload,
 }
 
 /// Why a connection was given up.
@@ -82,6 +99,30 @@ enum Trouble {
     Spool(SpoolError),
     /// The cloud does not read what we write.
     Contract(VersionsRead),
+}
+
+impl Trouble {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Connect(error) => error.cause(),
+            Self::Redis(error) => Cause::of(error),
+            Self::Spool(_) => Cause::Spool,
+            Self::Contract(_) => Cause::Contract,
+        }
+    }
+
+    /// What was said, in full.
+    fn detail(&self) -> String {
+        match self {
+            Self::Connect(error) => chain(error),
+            Self::Redis(error) => chain(error),
+            Self::Spool(error) => chain(error),
+            Self::Contract(reads) => format!(
+                "it reads entry versions {reads}, this gateway writes {}",
+                version::ENTRY_VERSION_WRITTEN
+            ),
+        }
+    }
 }
 
 impl From<RedisError> for Trouble {
@@ -95,6 +136,7 @@ pub struct Uplink {
     config: UplinkConfig,
     spool: Spool,
     metrics: Arc<Metrics>,
+    stage: Stage,
     courses: Courses,
     /// Held while places in the spool are held; without it they mean nothing.
     reading: Option<Reading>,
@@ -108,14 +150,20 @@ pub struct Uplink {
     /// A read found a loss that the cloud has not been told.
     gap_found: bool,
     contract_missing_said: bool,
+    renewal: Renewal,
+    /// Wakes the loop when a connection with new certificates is there or has failed.
+    renewal_done: Arc<Notify>,
 }
 
 impl Uplink {
     /// An uplink that starts with the oldest unsettled envelopes.
     #[must_use]
     pub fn new(config: UplinkConfig, spool: Spool, metrics: Arc<Metrics>) -> Self {
+        let answers = config.redis.response_timeout * ANSWERS_A_TURN;
+        let silence_max = config.retry_max + SILENCE_MAX.max(answers);
         Self {
-            courses: Courses::new(config.flush, |_| Position::default()),
+            stage: metrics.panel.progress.stage("uplink", silence_max),
+            courses: Courses::new(config.flush, config.shards, |_| Position::default()),
             reading: None,
             flight: Flight::new(config.resend_after),
             config,
@@ -126,6 +174,8 @@ impl Uplink {
             floors: HashMap::new(),
             gap_found: false,
             contract_missing_said: false,
+            renewal: Renewal::new(),
+            renewal_done: Arc::default(),
         }
     }
 
@@ -134,6 +184,7 @@ impl Uplink {
         let mut pause = RETRY_MIN;
         let mut down_since = Instant::now();
         while !stop.is_cancelled() {
+            self.stage.turn();
             let started = Instant::now();
             match self.talk(&stop, &mut down_since).await {
                 Ok(()) => break,
@@ -149,34 +200,26 @@ impl Uplink {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => {}
+                () = self.config.reload.asked() => {}
             }
             pause = (pause * 2).min(self.config.retry_max);
         }
         self.sync_settled().await;
+        self.stage.finish();
     }
 
     fn report(&self, trouble: &Trouble, pause: Duration) {
         let url = self.config.redis.shown();
         let again_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        let (what, error): (_, Option<&(dyn std::error::Error + 'static)>) = match trouble {
-            Trouble::Connect(error) => (
-                "trackers are still acknowledged, the spool keeps everything".to_owned(),
-                Some(error),
-            ),
-            Trouble::Redis(error) => (remedy(error).to_owned(), Some(error)),
-            Trouble::Spool(error) => ("the spool cannot be read".to_owned(), Some(error)),
-            Trouble::Contract(reads) => (
-                format!(
-                    "the cloud reads entry versions {reads}, this gateway writes {}: update the cloud first. Spooling meanwhile.",
-                    version::ENTRY_VERSION_WRITTEN
-                ),
-                None,
-            ),
-        };
-        let error = error.map(chain);
+        let (cause, detail) = (trouble.cause(), trouble.detail());
+        let (what, remedy) = (cause.words(), cause.remedy());
         self.metrics
-            .uplink_trouble(error.clone().unwrap_or_else(|| what.clone()));
-        tracing::warn!(%url, error, retry_in_ms = again_ms, "uplink: {what}");
+            .uplink_trouble(format!("{what}: {remedy} ({detail})"));
+        self.metrics.uplink_link.failed(cause);
+        tracing::warn!(
+            %url, cause = cause.name(), error = detail, retry_in_ms = again_ms,
+            "uplink: {what}: {remedy}. Trackers are still acknowledged, the spool keeps everything."
+        );
     }
 
     /// Places in the spool to go on from: the old ones, or everything from the start.
@@ -186,7 +229,9 @@ impl Uplink {
         }
         let reader = self.spool.reader();
         self.reading = Some(reader.begin_reading());
-        self.courses = Courses::new(self.config.flush, |lane| reader.live_from(lane));
+        self.courses = Courses::new(self.config.flush, self.config.shards, |lane| {
+            reader.live_from(lane)
+        });
         self.flight = Flight::new(self.config.resend_after);
         self.unsent.clear();
     }
@@ -198,25 +243,25 @@ impl Uplink {
         stop: &CancellationToken,
         down_since: &mut Instant,
     ) -> Result<(), Trouble> {
-        let mut redis = self
-            .config
-            .redis
-            .connect()
-            .await
-            .map_err(Trouble::Connect)?;
+        let mut redis = self.connect().await.map_err(Trouble::Connect)?;
         self.say_hello(&mut redis).await?;
         tracing::info!(url = %self.config.redis.shown(), stream = %self.config.stream, "uplink connected");
         self.metrics.uplink_connected(true);
         self.take_hold();
-        self.send_gaps(&mut redis).await?;
+        self.send_gaps(&redis).await?;
         let mut tail = self.spool.tail();
         let mut floor_at = Instant::now();
         let mut hello_at = Instant::now() + Duration::from_secs(keys::REPUBLISH_INTERVAL_S);
         let mut give_up_at: Option<Instant> = None;
         loop {
+            self.stage.turn();
             let now = Instant::now();
             if stop.is_cancelled() && give_up_at.is_none() {
                 give_up_at = Some(now + self.config.drain);
+            }
+            if let Some(renewed) = self.renewed(now).await {
+                redis = renewed;
+                hello_at = now;
             }
             if now >= hello_at {
                 self.say_hello(&mut redis).await?;
@@ -229,10 +274,11 @@ impl Uplink {
             }
             let at_end = self.fill(now, give_up_at.is_some()).await?;
             if std::mem::take(&mut self.gap_found) {
-                self.send_gaps(&mut redis).await?;
+                self.send_gaps(&redis).await?;
             }
-            let sent = self.send(&mut redis).await?;
+            let sent = self.send(&redis).await?;
             *down_since = Instant::now();
+            self.metrics.uplink_works();
             if self.flight.batches() > 0 {
                 floor_at = floor_at.min(now + FLOOR_INTERVAL);
             }
@@ -248,7 +294,8 @@ impl Uplink {
                 .courses
                 .deadline()
                 .filter(|_| self.has_room(Lane::Normal));
-            let wake = [Some(floor_at), flush_at, give_up_at];
+            let look_at = self.renewal.look_at();
+            let wake = [Some(floor_at), Some(look_at), flush_at, give_up_at];
             let wake = wake.into_iter().flatten().min().unwrap_or(floor_at);
             tokio::select! {
                 () = sleep_until(wake.into()) => {}
@@ -256,164 +303,9 @@ impl Uplink {
                     if changed.is_err() { return Ok(()); }
                 }
                 () = stop.cancelled(), if give_up_at.is_none() => {}
+                () = self.config.reload.asked() => {}
+                () = self.renewal_done.notified() => {}
             }
-        }
-    }
-
-    /// May more be on its way? An alarm may, when a little more of it is urgent.
-    fn has_room(&self, lane: Lane) -> bool {
-        let bytes_max = self.config.in_flight_bytes_max;
-        let urgent = match lane {
-            Lane::High => bytes_max / URGENT_PART,
-            Lane::Normal | Lane::Bulk => 0,
-        };
-        self.flight.bytes() < bytes_max + urgent
-    }
-
-    /// Heartbeat, and whether the cloud reads what we write.
-    async fn say_hello(&mut self, redis: &mut MultiplexedConnection) -> Result<(), Trouble> {
-        let heartbeat = keys::heartbeat(&self.config.gateway);
-        let expiry = SetExpiry::EX(keys::HEARTBEAT_EXPIRY_S);
-        let options = SetOptions::default().with_expiration(expiry);
-        let () = redis
-            .set_options(heartbeat, clock::now_ms(), options)
-            .await?;
-        let reads: Option<String> = redis.hget(keys::CONTRACT, version::FIELD_READS).await?;
-        match reads.as_deref().map(VersionsRead::parse) {
-            Some(Some(reads)) if !reads.contains(version::ENTRY_VERSION_WRITTEN) => {
-                return Err(Trouble::Contract(reads));
-            }
-            Some(Some(_)) => self.contract_missing_said = false,
-            Some(None) | None if !self.contract_missing_said => {
-                self.contract_missing_said = true;
-                tracing::warn!("no cloud processor has published the contract yet; going on");
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    async fn read(
-        &self,
-        lane: Lane,
-        at: Position,
-        until: Option<Position>,
-    ) -> Result<Chunk, Trouble> {
-        let reader = self.spool.reader().clone();
-        tokio::task::spawn_blocking(move || reader.read(lane, at, until, READ_BYTES))
-            .await
-            .expect("reading the spool does not panic")
-            .map_err(Trouble::Spool)
-    }
-
-    /// Reads on and closes batches; says whether the end of the spool was reached.
-    async fn fill(&mut self, now: Instant, everything: bool) -> Result<bool, Trouble> {
-        // Taken out for the time of reading, which needs `self` as well.
-        let mut courses = std::mem::take(&mut self.courses);
-        let filled = self.read_courses(&mut courses, now).await;
-        self.courses = courses;
-        filled?;
-        let at = (!everything).then_some(now);
-        let bytes_max = self.config.in_flight_bytes_max;
-        let mut on_the_way: usize = self.flight.bytes();
-        on_the_way += self.unsent.iter().map(Batch::bytes).sum::<usize>();
-        while self.unsent.len() < self.depth && on_the_way < bytes_max + bytes_max / URGENT_PART {
-            let high_only = on_the_way >= bytes_max;
-            let Some(batch) = self.courses.take(at, high_only) else {
-                break;
-            };
-            on_the_way += batch.bytes();
-            let is_high = |batch: &Batch| batch.lane() == Lane::High;
-            let before = if is_high(&batch) {
-                self.unsent.iter().take_while(|b| is_high(b)).count()
-            } else {
-                self.unsent.len()
-            };
-            self.unsent.insert(before, batch);
-        }
-        Ok(self.courses.are_read())
-    }
-
-    async fn read_courses(&mut self, courses: &mut Courses, now: Instant) -> Result<(), Trouble> {
-        for course in courses.iter_mut() {
-            while self.wants(course) {
-                let chunk = self.read(course.lane, course.next, course.until).await?;
-                self.gap_found |= !chunk.gaps.is_empty();
-                course.push(chunk, now);
-                if course.at_end {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Is it worth reading on?
-    fn wants(&self, course: &mut Course) -> bool {
-        let is_over = match course.part {
-            Part::Live => course.next == self.spool.reader().live_from(course.lane),
-            Part::Backlog => course.at_end,
-        };
-        course.at_end |= is_over;
-        !is_over && course.batcher.waiting_bytes() < READ_BYTES && self.has_room(course.lane)
-    }
-
-    /// Sends one pipeline; `false` when there was nothing to send.
-    async fn send(&mut self, redis: &mut MultiplexedConnection) -> Result<bool, Trouble> {
-        if self.unsent.is_empty() {
-            return Ok(false);
-        }
-        let mut pipe = redis::pipe();
-        for batch in self.unsent.iter().take(self.depth) {
-            self.add_entry(&mut pipe, batch);
-        }
-        pipe.ignore_errors();
-        let answers: RedisResult<Vec<RedisResult<String>>> = pipe.query_async(redis).await;
-        // A link too slow for a whole pipeline would send the same one for ever.
-        self.depth = match &answers {
-            Ok(_) => (self.depth + 1).min(PIPELINE_DEPTH),
-            Err(_) => (self.depth / 2).max(1),
-        };
-        let answers = answers?;
-        let now = Instant::now();
-        let mut refused = VecDeque::new();
-        let mut first_error = None;
-        let asked = answers.len().min(self.unsent.len());
-        for (batch, answer) in self.unsent.drain(..asked).zip(answers) {
-            match answer {
-                Ok(_) => {
-                    let mut ranges = SettledRanges::new();
-                    ranges.insert(batch.first().get(), batch.last().get());
-                    self.spool.reader().accepted(batch.spool(), &ranges);
-                    self.flight.sent(&batch, now);
-                    self.metrics.uplink_sent(1, batch.records());
-                }
-                Err(error) => {
-                    first_error.get_or_insert(error);
-                    refused.push_back(batch);
-                }
-            }
-        }
-        refused.append(&mut self.unsent);
-        self.unsent = refused;
-        self.metrics.uplink_in_flight(self.flight.bytes());
-        match first_error {
-            Some(error) => Err(error.into()),
-            None => Ok(true),
-        }
-    }
-
-    fn add_entry(&self, pipe: &mut redis::Pipeline, batch: &Batch) {
-        let low = self.spool.reader().low(batch.spool());
-        let entry = entry::of_batch(batch, &self.config.gateway, low, &self.coding());
-        xadd(pipe, &self.config.stream, &entry);
-    }
-
-    fn coding(&self) -> Coding {
-        if self.config.compress {
-            Coding::MsgPackZstd
-        } else {
-            Coding::MsgPack
         }
     }
 
@@ -424,12 +316,5 @@ impl Uplink {
             // Only costs sending again after a restart.
             tracing::warn!(error = chain(&error), "settled positions not written");
         }
-    }
-}
-
-fn xadd(pipe: &mut redis::Pipeline, stream: &str, entry: &Entry) {
-    let command = pipe.cmd("XADD").arg(stream).arg("*");
-    for (name, value) in entry.to_fields() {
-        command.arg(name).arg(value);
     }
 }

@@ -33,13 +33,13 @@ pub enum OpenError {
     },
 }
 
-/// A directory of the real file system.
-#[derive(Debug)]
+/// A directory of the real file system; clones share its lock.
+#[derive(Clone, Debug)]
 pub struct RealFs {
     dir: PathBuf,
     writable: bool,
-    /// Held for the life of this value.
-    _lock: Option<File>,
+    /// Held for the life of this value and its clones.
+    _lock: Option<Arc<File>>,
 }
 
 impl RealFs {
@@ -58,7 +58,7 @@ impl RealFs {
             Ok(()) => Ok(Self {
                 dir: dir.to_owned(),
                 writable: true,
-                _lock: Some(file),
+                _lock: Some(Arc::new(file)),
             }),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
                 dir: dir.to_owned(),

@@ -25,5 +25,5 @@ pub use config::{FleetConfig, Profile, Rate, ReplayConfig};
 pub use frame::RecordKey;
 pub use shell::{Fleet, synthetic_imei};
 pub use stats::FleetStats;
-pub use tracker::Tracker;
+pub use tracker::{Said, Tracker};
 pub use truth::{Record, Truth};

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use codec::encode::MessageSpec;
 use codec::{Imei, encode, login};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,6 +17,15 @@ use tokio::time::timeout;
 
 /// How long each step may take unless [`Tracker::set_deadline`] says otherwise.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What a gateway says to a tracker that is logged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// So many records are safe.
+    Ack(u32),
+    /// A data field, codec id to second count: a command.
+    Frame(Vec<u8>),
+}
 
 /// A TCP connection to a gateway and the identity it claims.
 #[derive(Debug)]
@@ -94,6 +104,47 @@ impl Tracker {
         let mut answer = [0; 4];
         within(self.deadline, "an ACK", self.socket.read_exact(&mut answer)).await?;
         Ok(u32::from_be_bytes(answer))
+    }
+
+    /// Waits for whatever comes next. An ACK of 0 cannot be told from the head of a frame.
+    ///
+    /// # Errors
+    /// When nothing comes, or a frame with a wrong checksum.
+    pub async fn read_said(&mut self) -> Result<Said> {
+        let count = self.read_ack().await?;
+        if count > 0 {
+            return Ok(Said::Ack(count));
+        }
+        let len = self.read_ack().await.context("the length of a frame")?;
+        let mut rest = vec![0; usize::try_from(len)? + 4];
+        let read = self.socket.read_exact(&mut rest);
+        within(self.deadline, "the rest of a frame", read).await?;
+        let crc = rest.split_off(rest.len() - 4);
+        let mut whole = Vec::new();
+        encode::frame(&rest, &mut whole)?;
+        ensure!(whole.ends_with(&crc), "the checksum of a frame is wrong");
+        Ok(Said::Frame(rest))
+    }
+
+    /// Waits for a command; `None` if it is an ACK.
+    ///
+    /// # Errors
+    /// As [`Tracker::read_said`].
+    pub async fn read_command(&mut self) -> Result<Option<Vec<u8>>> {
+        match self.read_said().await? {
+            Said::Frame(data) => Ok(Some(data)),
+            Said::Ack(_) => Ok(None),
+        }
+    }
+
+    /// Sends a message, such as a reply to a command; nothing answers it.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    pub async fn send_message(&mut self, message: &MessageSpec<'_>) -> Result<()> {
+        let mut frame = Vec::new();
+        encode::message_frame(message, &mut frame)?;
+        self.send_raw(&frame).await
     }
 
     /// Puts a frame around a data field (codec id to second count), sends it, returns the

@@ -98,8 +98,13 @@ impl Service {
                     self.last_words()
                 );
             }
-            // Only then: on its port somebody else may answer while it ends for want of it.
-            if let Ok((200, _)) = http::get(self.http(), "/health").await {
+            // Only then: on its port somebody else may answer while it ends for want of it. The
+            // gateway's pages open before its doors do.
+            let page = match self.name {
+                "gateway" => "/ready",
+                _ => "/health",
+            };
+            if let Ok((200, _)) = http::get(self.http(), page).await {
                 return Ok(());
             }
             if Instant::now() > deadline {

@@ -9,6 +9,7 @@
 //!   dies without dropping anything, the server dies too (`crate::child`; containers: `compose`).
 //! * Ready means answered: `start` and `restart` return after the server answered a real request.
 
+mod cluster;
 mod compose;
 mod find;
 mod installation;
@@ -20,6 +21,7 @@ mod redis_access;
 mod timescale;
 mod tls_front;
 
+pub use cluster::RedisCluster;
 pub use compose::Compose;
 pub use find::{Binary, Missing, node, postgres_bin, redis_server};
 pub use pki::{Identity, Pki};

@@ -33,6 +33,7 @@ pub struct Pki {
 #[derive(Clone, Copy)]
 enum Role {
     Server,
+    Misnamed,
     Client,
 }
 
@@ -69,7 +70,39 @@ impl Pki {
     /// # Errors
     /// When the directory cannot be written.
     pub fn server(&self, name: &str) -> Result<Identity> {
-        self.issue(name, Role::Server, false)
+        self.issue(name, Role::Server, None)
+    }
+
+    /// A server certificate of this authority for 127.0.0.1 that ended in 2001.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn expired_server(&self, name: &str) -> Result<Identity> {
+        self.issue(name, Role::Server, Some((2000, 2001)))
+    }
+
+    /// A server certificate of this authority for a host that is not here.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn misnamed_server(&self, name: &str) -> Result<Identity> {
+        self.issue(name, Role::Misnamed, None)
+    }
+
+    /// A server certificate of this authority for 127.0.0.1 that begins in 2099.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn future_server(&self, name: &str) -> Result<Identity> {
+        self.issue(name, Role::Server, Some((2099, 2100)))
+    }
+
+    /// A client certificate that ends with the first day of `year`.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn client_until(&self, name: &str, year: i32) -> Result<Identity> {
+        self.issue(name, Role::Client, Some((2000, year)))
     }
 
     /// A client certificate with `name` as its common name.
@@ -77,7 +110,7 @@ impl Pki {
     /// # Errors
     /// When the directory cannot be written.
     pub fn client(&self, name: &str) -> Result<Identity> {
-        self.issue(name, Role::Client, false)
+        self.issue(name, Role::Client, None)
     }
 
     /// A client certificate of this authority that ended in 2001.
@@ -85,7 +118,7 @@ impl Pki {
     /// # Errors
     /// When the directory cannot be written.
     pub fn expired_client(&self, name: &str) -> Result<Identity> {
-        self.issue(name, Role::Client, true)
+        self.issue(name, Role::Client, Some((2000, 2001)))
     }
 
     /// A client certificate that carries the right name from an authority nobody here trusts.
@@ -98,11 +131,15 @@ impl Pki {
         Self::new(&dir)?.client(name)
     }
 
-    fn issue(&self, name: &str, role: Role, expired: bool) -> Result<Identity> {
+    fn issue(&self, name: &str, role: Role, years: Option<(i32, i32)>) -> Result<Identity> {
         let key = KeyPair::generate()?;
         let (names, usage) = match role {
             Role::Server => (
                 vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+                ExtendedKeyUsagePurpose::ServerAuth,
+            ),
+            Role::Misnamed => (
+                vec!["redis.example".to_owned()],
                 ExtendedKeyUsagePurpose::ServerAuth,
             ),
             Role::Client => (Vec::new(), ExtendedKeyUsagePurpose::ClientAuth),
@@ -111,9 +148,9 @@ impl Pki {
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![usage];
-        if expired {
-            params.not_before = date_time_ymd(2000, 1, 1);
-            params.not_after = date_time_ymd(2001, 1, 1);
+        if let Some((from, until)) = years {
+            params.not_before = date_time_ymd(from, 1, 1);
+            params.not_after = date_time_ymd(until, 1, 1);
         }
         let identity = Identity {
             cert: self.dir.join(format!("{name}.crt")),

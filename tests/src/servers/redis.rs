@@ -32,6 +32,8 @@ pub struct RedisOptions {
     pub gateways: Vec<String>,
     /// `maxmemory` in bytes; 0 is no limit. The policy is always `noeviction`.
     pub memory_bytes_max: u64,
+    /// More lines for its configuration file.
+    pub config: Vec<String>,
 }
 
 impl Default for RedisOptions {
@@ -39,6 +41,7 @@ impl Default for RedisOptions {
         Self {
             gateways: vec![GATEWAY.to_owned()],
             memory_bytes_max: 0,
+            config: Vec::new(),
         }
     }
 }
@@ -93,7 +96,11 @@ impl Redis {
                 let socket = dir.path().join(SOCKET);
                 Some(TlsFront::listen(port.number(), pki.ca(), &server, socket).await?)
             };
-            let config = config(own_tls.then_some(port.number()), options.memory_bytes_max);
+            let mut config = config(own_tls.then_some(port.number()), options.memory_bytes_max);
+            for line in &options.config {
+                config.push_str(line);
+                config.push('\n');
+            }
             write_private(&dir.path().join("redis.conf"), &config)?;
             let mut process = spawn(&binary, dir.path())?;
             access.port = port.number();
@@ -122,6 +129,12 @@ impl Redis {
     #[must_use]
     pub fn pki(&self) -> &Pki {
         &self.pki
+    }
+
+    /// Where it lives: its data, `redis.crt` and `redis.key`.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Process id of the running server.

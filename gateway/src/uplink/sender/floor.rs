@@ -2,29 +2,33 @@
 //!
 //! Invariant: only the floor settles; that nobody answers settles nothing.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use contract::{Lane, SettledRanges, keys};
-use redis::aio::MultiplexedConnection;
 use redis::streams::StreamInfoGroupsReply;
 use redis::{AsyncCommands as _, RedisResult};
 
-use super::{PIPELINE_DEPTH, Trouble, Uplink, xadd};
+use super::send::Pipes;
+use super::{PIPELINE_DEPTH, Trouble, Uplink};
 use crate::spool::Stored;
-use crate::uplink::batch::Batcher;
 use crate::uplink::entry;
 use crate::uplink::flight::Sent;
+use crate::uplink::link::Link;
+use crate::uplink::sharded::Sharded;
 
 impl Uplink {
     /// Takes in what the database holds, and sends again what it should hold by now.
-    pub(super) async fn read_floor(
-        &mut self,
-        redis: &mut MultiplexedConnection,
-    ) -> Result<(), Trouble> {
+    pub(super) async fn read_floor(&mut self, redis: &mut Link) -> Result<(), Trouble> {
         let now = Instant::now();
         // Asked before the floor: what the group finished in between then shows on the floor.
-        let overdue = self.flight.has_overdue(now);
-        let idle = overdue && self.group_is_idle(redis).await?;
+        let overdue = self.flight.overdue_shards(now);
+        let mut idle = BTreeSet::new();
+        for &shard in &overdue {
+            if self.group_is_idle(shard, redis).await? {
+                idle.insert(shard);
+            }
+        }
         // Only the openings that are here: the hash keeps those of every start there ever was.
         for spool in self.spool.reader().spools() {
             let field = spool.to_string();
@@ -41,10 +45,16 @@ impl Uplink {
             self.floors.insert(spool, ranges);
         }
         self.sync_settled().await;
-        if overdue {
+        if !overdue.is_empty() {
             let floors = &self.floors;
-            let high_edge = |spool| floors.get(&spool).map_or(0, SettledRanges::high_edge);
-            let again = self.flight.overdue(now, idle, PIPELINE_DEPTH, high_edge);
+            // Of several shards one may be far ahead of another without anything being lost.
+            let alone = self.config.shards == 1;
+            let high_edge = |spool| match floors.get(&spool) {
+                Some(floor) if alone => floor.high_edge(),
+                _ => 0,
+            };
+            let is_idle = |shard| idle.contains(&shard);
+            let again = self.flight.overdue(now, is_idle, PIPELINE_DEPTH, high_edge);
             self.send_again(&again, redis).await?;
         }
         self.metrics.uplink_in_flight(self.flight.bytes());
@@ -52,9 +62,9 @@ impl Uplink {
     }
 
     /// Has the processor's group read and acknowledged everything there is?
-    async fn group_is_idle(&self, redis: &mut MultiplexedConnection) -> Result<bool, Trouble> {
-        let groups: RedisResult<StreamInfoGroupsReply> =
-            redis.xinfo_groups(&self.config.stream).await;
+    async fn group_is_idle(&self, shard: u32, redis: &mut Link) -> Result<bool, Trouble> {
+        let stream = self.stream(shard);
+        let groups: RedisResult<StreamInfoGroupsReply> = redis.xinfo_groups(&stream).await;
         let groups = match groups {
             Ok(groups) => groups.groups,
             // No stream: Redis lost it, so there is nothing left to read.
@@ -79,18 +89,14 @@ impl Uplink {
             // Unknown after a deletion: compare the ends instead.
             None => {
                 let stream: redis::streams::StreamInfoStreamReply =
-                    redis.xinfo_stream(&self.config.stream).await?;
+                    redis.xinfo_stream(&stream).await?;
                 Ok(stream.last_generated_id == group.last_delivered_id)
             }
         }
     }
 
     /// Sends again what `lost` names, in one pass over the spool and one pipeline.
-    async fn send_again(
-        &mut self,
-        lost: &[Sent],
-        redis: &mut MultiplexedConnection,
-    ) -> Result<(), Trouble> {
+    async fn send_again(&mut self, lost: &[Sent], redis: &Link) -> Result<(), Trouble> {
         if lost.is_empty() {
             return Ok(());
         }
@@ -98,13 +104,12 @@ impl Uplink {
             batches = lost.len(),
             "sent but not stored in time: sending again"
         );
-        let mut pipe = redis::pipe();
+        let mut pipes = Pipes::default();
         for lane in Lane::ALL {
             let of_lane: Vec<&Sent> = lost.iter().filter(|sent| sent.lane == lane).collect();
-            self.add_again(lane, &of_lane, &mut pipe).await?;
+            self.add_again(lane, &of_lane, &mut pipes).await?;
         }
-        let () = pipe.query_async(redis).await?;
-        Ok(())
+        pipes.send(redis).await
     }
 
     /// Adds what `lost` names of one lane, in one pass over its log.
@@ -112,7 +117,7 @@ impl Uplink {
         &mut self,
         lane: Lane,
         lost: &[&Sent],
-        pipe: &mut redis::Pipeline,
+        pipes: &mut Pipes,
     ) -> Result<(), Trouble> {
         let Some(from) = lost.iter().map(|sent| sent.at).min() else {
             return Ok(());
@@ -121,10 +126,10 @@ impl Uplink {
         let is_lost = |stored: &Stored| {
             let of = |sent: &&&Sent| sent.spool == stored.spool;
             let mut candidates = lost.iter().filter(of);
-            candidates.any(|sent| (sent.first..=sent.last).contains(&stored.seq))
+            candidates.any(|sent| sent.inside.contains(stored.seq))
         };
         let now = Instant::now();
-        let mut batcher = Batcher::new(Duration::ZERO);
+        let mut batcher = Sharded::new(Duration::ZERO, self.config.shards);
         let mut at = from;
         loop {
             let chunk = self.read(lane, at, None).await?;
@@ -142,28 +147,24 @@ impl Uplink {
         }
         while let Some(batch) = batcher.take(None) {
             self.metrics.uplink_resent(batch.stored().len());
-            self.add_entry(pipe, &batch);
+            self.add_entry(pipes, &batch);
         }
         Ok(())
     }
 
     /// Tells the cloud which positions are lost, each gap in an entry of its own, until the floor
     /// covers them.
-    pub(super) async fn send_gaps(
-        &mut self,
-        redis: &mut MultiplexedConnection,
-    ) -> Result<(), Trouble> {
+    pub(super) async fn send_gaps(&mut self, redis: &Link) -> Result<(), Trouble> {
         let gaps = self.spool.reader().gaps();
         if gaps.is_empty() {
             return Ok(());
         }
-        let mut pipe = redis::pipe();
+        let mut pipes = Pipes::default();
         for (spool, gap) in &gaps {
             let low = self.spool.reader().low(*spool);
             let entry = entry::of_gap(*spool, gap, &self.config.gateway, low, &self.coding());
-            xadd(&mut pipe, &self.config.stream, &entry);
+            pipes.add(self, 0, &entry);
         }
-        let () = pipe.query_async(redis).await?;
-        Ok(())
+        pipes.send(redis).await
     }
 }

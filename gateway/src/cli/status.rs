@@ -1,0 +1,123 @@
+//! `gateway status`.
+
+use std::time::Duration;
+
+use clap::Args;
+use gateway::explain::status as pages;
+use serde_json::Value;
+use settings::Settings;
+
+use super::ask::{self, AskError};
+use super::{Failure, output};
+
+pub(super) const EXAMPLES: &str = "\
+Asks the running gateway at http.listen, so give it the settings the service has.
+
+Examples:
+  gateway status --config /etc/milepost/gateway.toml
+  gateway status --watch
+  gateway status --json | jq .spool.backlog
+
+Exit codes: 0 it answers and keeps records, 3 no gateway answers, 4 its storage has failed.";
+
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+
+#[derive(Args)]
+pub(super) struct Status {
+    /// Print one JSON object, as /status serves it.
+    #[arg(long)]
+    json: bool,
+    /// Ask again every two seconds until Ctrl-C.
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(super) fn act(status: &Status, settings: &Settings) -> Result<(), Failure> {
+    let addr = ask::addr(settings)?;
+    loop {
+        let said = ask::get(addr, "/status")?;
+        let said = said.filter(|said| said["gateway"].is_string());
+        let Some(said) = said else {
+            let answer = "it has no page /status".to_owned();
+            return Err(AskError::Stranger { addr, answer }.into());
+        };
+        let health = ask::get(addr, "/health")?.unwrap_or_default();
+        let failed = health["spool"] == "failed";
+        if status.json {
+            output::line(&said);
+        } else {
+            output::print(&text(&said, failed));
+        }
+        if !status.watch {
+            return if failed {
+                Err(Failure::told(4))
+            } else {
+                Ok(())
+            };
+        }
+        if !status.json {
+            output::print("\n");
+        }
+        std::thread::sleep(WATCH_INTERVAL);
+    }
+}
+
+/// What the JSON says, for people. A figure that an older gateway does not know is a dash.
+fn text(said: &Value, failed: bool) -> String {
+    let number = |value: &Value| value.as_u64().map_or("–".to_owned(), |n| n.to_string());
+    let (spool, uplink) = (&said["spool"], &said["uplink"]);
+    let link = match (uplink["connected"].as_bool(), uplink["trouble"].as_str()) {
+        (_, Some(trouble)) => format!("OFFLINE: {trouble}"),
+        (Some(true), None) => "connected to Redis".to_owned(),
+        _ => "OFFLINE: no connection to Redis yet".to_owned(),
+    };
+    let days = spool["days_left"].as_f64();
+    let days = days.map_or("rate not known yet".to_owned(), |days| {
+        format!("{days:.1} days left offline")
+    });
+    let mib = |value: &Value| value.as_u64().unwrap_or(0) / (1 << 20);
+    let mut text = format!("{:<10}{link}\n", said["gateway"].as_str().unwrap_or("–"));
+    text.push_str(&format!(
+        "trackers  {} connected, {} logins accepted, {} refused\n",
+        number(&said["connections"]),
+        number(&said["logins_accepted"]),
+        number(&said["logins_refused"]),
+    ));
+    if let Some(accepts) = said["access"]["accepts"].as_str() {
+        text.push_str(&format!("lets in   {accepts}\n"));
+    }
+    if let Some(trouble) = said["access"]["trouble"].as_str() {
+        text.push_str(&format!(
+            "          × the newest list is not in force: {trouble}\n"
+        ));
+    }
+    text.push_str(&format!(
+        "records   {} acknowledged, {} sent\n",
+        number(&said["records_acked"]),
+        number(&uplink["records_sent"]),
+    ));
+    text.push_str(&format!(
+        "spool     {} frames wait, {} of {} MiB used, {days}\n",
+        number(&spool["backlog"]),
+        mib(&spool["used_bytes"]),
+        mib(&spool["bytes_max"]),
+    ));
+    let downlink = &said["downlink"];
+    if downlink["enabled"] == true {
+        text.push_str(&format!(
+            "commands  {} wait, {} on their way\n",
+            number(&downlink["waiting"]),
+            number(&downlink["on_the_way"]),
+        ));
+    }
+    if failed {
+        text.push_str("          × STORAGE FAILED: nothing is acknowledged until a restart\n");
+    }
+    text
+}
+
+/// The page for what this gateway cannot tell.
+pub(super) fn no_devices() -> Failure {
+    let page = &pages::NO_DEVICES;
+    Failure::new(page.exit, format!("{}  {}", page.code, page.title))
+}

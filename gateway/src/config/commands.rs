@@ -1,0 +1,34 @@
+//! The settings of the downlink.
+
+use std::time::Duration;
+
+use contract::GatewayId;
+use settings::Settings;
+
+use super::ConfigError;
+use crate::downlink::DownlinkConfig;
+use crate::uplink::UplinkConfig;
+
+/// Shorter, and no tracker answers in time; longer, and the next order waits for minutes.
+const REPLY_TIMEOUT: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(600);
+
+/// `None`: commands are switched off.
+pub(super) fn read(
+    settings: &Settings,
+    gateway: &GatewayId,
+    uplink: &UplinkConfig,
+) -> Result<Option<DownlinkConfig>, ConfigError> {
+    let reply_timeout: Duration = settings.duration("commands.reply_timeout")?;
+    if !REPLY_TIMEOUT.contains(&reply_timeout) {
+        let invalid = settings.invalid("commands.reply_timeout", "1s to 600s", None);
+        return Err(invalid.into());
+    }
+    let is_enabled = settings.flag("commands.enabled")?;
+    Ok(is_enabled.then(|| DownlinkConfig {
+        gateway: gateway.clone(),
+        redis: uplink.redis.clone(),
+        reply_timeout,
+        retry_max: uplink.retry_max,
+    }))
+}

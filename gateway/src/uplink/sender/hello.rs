@@ -1,0 +1,35 @@
+//! What is said and asked at the beginning of a connection and twice a minute: that we live, and
+//! whether the cloud reads what we write.
+
+use contract::keys;
+use contract::version::{self, VersionsRead};
+use redis::{AsyncCommands as _, SetExpiry, SetOptions};
+
+use super::{Trouble, Uplink};
+use crate::clock;
+use crate::uplink::link::Link;
+
+impl Uplink {
+    /// Heartbeat, and whether the cloud reads what we write.
+    pub(super) async fn say_hello(&mut self, redis: &mut Link) -> Result<(), Trouble> {
+        let heartbeat = keys::heartbeat(&self.config.gateway);
+        let expiry = SetExpiry::EX(keys::HEARTBEAT_EXPIRY_S);
+        let options = SetOptions::default().with_expiration(expiry);
+        let () = redis
+            .set_options(heartbeat, clock::now_ms(), options)
+            .await?;
+        let reads: Option<String> = redis.hget(keys::CONTRACT, version::FIELD_READS).await?;
+        match reads.as_deref().map(VersionsRead::parse) {
+            Some(Some(reads)) if !reads.contains(version::ENTRY_VERSION_WRITTEN) => {
+                return Err(Trouble::Contract(reads));
+            }
+            Some(Some(_)) => self.contract_missing_said = false,
+            Some(None) | None if !self.contract_missing_said => {
+                self.contract_missing_said = true;
+                tracing::warn!("no cloud processor has published the contract yet; going on");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

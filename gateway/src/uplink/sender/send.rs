@@ -1,0 +1,142 @@
+//! Batches into streams.
+//!
+//! Invariants:
+//! - One pipeline for each shard, because a pipeline must not span two slots of a cluster.
+//! - A pipeline whose outcome is unknown is sent again; of one that was refused in part, only the
+//!   refused part; the order within a shard stays.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use contract::{Coding, Entry, keys};
+use redis::{Pipeline, RedisResult};
+use tokio::task::JoinSet;
+
+use super::{PIPELINE_DEPTH, Trouble, Uplink};
+use crate::uplink::batch::Batch;
+use crate::uplink::entry;
+use crate::uplink::link::Link;
+
+/// What became of one shard's pipeline.
+type Answers = RedisResult<Vec<RedisResult<String>>>;
+
+/// A pipeline for each shard that something is for.
+#[derive(Default)]
+pub(super) struct Pipes(BTreeMap<u32, Pipeline>);
+
+impl Pipes {
+    /// Appends one entry.
+    pub(super) fn add(&mut self, uplink: &Uplink, shard: u32, entry: &Entry) {
+        let pipe = self.0.entry(shard).or_default();
+        let command = pipe.cmd("XADD").arg(uplink.stream(shard)).arg("*");
+        for (name, value) in entry.to_fields() {
+            command.arg(name).arg(value);
+        }
+    }
+
+    /// Sends all at the same time; the answers of each shard in its order.
+    async fn answers(self, redis: &Link) -> BTreeMap<u32, Answers> {
+        let mut waiting = JoinSet::new();
+        for (shard, mut pipe) in self.0 {
+            let mut redis = redis.clone();
+            waiting.spawn(async move {
+                pipe.ignore_errors();
+                (shard, pipe.query_async(&mut redis).await)
+            });
+        }
+        waiting.join_all().await.into_iter().collect()
+    }
+
+    /// Sends all; an error when anything was refused.
+    pub(super) async fn send(self, redis: &Link) -> Result<(), Trouble> {
+        for answers in self.answers(redis).await.into_values() {
+            for answer in answers? {
+                answer?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Uplink {
+    /// The stream of one shard.
+    pub(super) fn stream(&self, shard: u32) -> String {
+        keys::shard_stream(&self.config.stream, shard, self.config.shards)
+    }
+
+    pub(super) fn add_entry(&self, pipes: &mut Pipes, batch: &Batch) {
+        let low = self.spool.reader().low(batch.spool());
+        let entry = entry::of_batch(batch, &self.config.gateway, low, &self.coding());
+        pipes.add(self, batch.shard(), &entry);
+    }
+
+    pub(super) fn coding(&self) -> Coding {
+        if self.config.compress {
+            Coding::MsgPackZstd
+        } else {
+            Coding::MsgPack
+        }
+    }
+
+    /// Sends what is next; `false` when there was nothing to send.
+    pub(super) async fn send(&mut self, redis: &Link) -> Result<bool, Trouble> {
+        if self.unsent.is_empty() {
+            return Ok(false);
+        }
+        let asked = self.depth.min(self.unsent.len());
+        let mut pipes = Pipes::default();
+        for batch in self.unsent.iter().take(asked) {
+            self.add_entry(&mut pipes, batch);
+        }
+        let answers = pipes.answers(redis).await;
+        // A link too slow for a whole pipeline would send the same one for ever.
+        self.depth = if answers.values().all(Result::is_ok) {
+            (self.depth + 1).min(PIPELINE_DEPTH)
+        } else {
+            (self.depth / 2).max(1)
+        };
+        self.take_in(asked, answers)
+    }
+
+    fn take_in(&mut self, asked: usize, answers: BTreeMap<u32, Answers>) -> Result<bool, Trouble> {
+        let now = Instant::now();
+        let mut first_error = None;
+        let mut by_shard = BTreeMap::new();
+        for (shard, answers) in answers {
+            match answers {
+                Ok(answers) => {
+                    by_shard.insert(shard, VecDeque::from(answers));
+                }
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        let mut again = VecDeque::new();
+        for batch in self.unsent.drain(..asked) {
+            let answer = by_shard
+                .get_mut(&batch.shard())
+                .and_then(VecDeque::pop_front);
+            match answer {
+                Some(Ok(_)) => {
+                    let accepted = batch.inside().ranges();
+                    self.spool.reader().accepted(batch.spool(), &accepted);
+                    self.flight.sent(&batch, now);
+                    self.metrics.uplink_sent(1, batch.records());
+                }
+                Some(Err(error)) => {
+                    first_error.get_or_insert(error);
+                    again.push_back(batch);
+                }
+                None => again.push_back(batch),
+            }
+        }
+        again.append(&mut self.unsent);
+        self.unsent = again;
+        self.metrics.uplink_in_flight(self.flight.bytes());
+        match first_error {
+            Some(error) => Err(error.into()),
+            None => Ok(true),
+        }
+    }
+}

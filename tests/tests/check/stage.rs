@@ -1,0 +1,542 @@
+//! A box with nothing wrong, the mistakes that can be put into it, and the looking.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use contract::{Device, GatewayId, Lane, Transport};
+use gateway::spool::{Append, FullPolicy, Spool, SpoolConfig};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
+use redis::aio::MultiplexedConnection;
+use redis::cmd;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::{Value, json};
+use tests::processes::program_path;
+use tests::servers::{ADMIN, GATEWAY, Identity, Port, Redis, RedisOptions, redis_server};
+
+/// A setting to change; `None` takes it out.
+pub(super) type Edit = (&'static str, Option<Value>);
+
+pub(super) fn set(name: &'static str, value: &str) -> Edit {
+    let value = if name == "listen.tcp" {
+        json!([value])
+    } else {
+        value.into()
+    };
+    (name, Some(value))
+}
+
+pub(super) fn remove(name: &'static str) -> Edit {
+    (name, None)
+}
+
+pub(super) fn cert(name: &'static str, path: &Path) -> Edit {
+    set(name, path.to_str().unwrap())
+}
+
+/// One mistake, and what must be said about it.
+#[derive(Clone)]
+pub(super) struct Case {
+    name: String,
+    code: String,
+    edits: Vec<Edit>,
+    tail: String,
+    env: Vec<(&'static str, String)>,
+    file: Option<String>,
+    mode: u32,
+    says: String,
+    before: Vec<String>,
+    without: Option<&'static str>,
+}
+
+impl Case {
+    pub(super) fn new(name: &str, code: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            code: code.to_owned(),
+            edits: Vec::new(),
+            tail: String::new(),
+            env: Vec::new(),
+            file: None,
+            mode: 0o600,
+            says: String::new(),
+            before: Vec::new(),
+            without: None,
+        }
+    }
+
+    pub(super) fn edit(mut self, edits: Vec<Edit>) -> Self {
+        self.edits = edits;
+        self
+    }
+
+    /// Lines at the end of the settings file.
+    pub(super) fn tail(mut self, tail: &str) -> Self {
+        self.tail = tail.to_owned();
+        self
+    }
+
+    pub(super) fn env(mut self, name: &'static str, value: &str) -> Self {
+        self.env.push((name, value.to_owned()));
+        self
+    }
+
+    /// Another settings file than the one that is written.
+    pub(super) fn file(mut self, path: &str) -> Self {
+        self.file = Some(path.to_owned());
+        self
+    }
+
+    /// Of the settings file.
+    pub(super) fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Words that must stand in the finding.
+    pub(super) fn says(mut self, says: &str) -> Self {
+        self.says = says.to_owned();
+        self
+    }
+
+    /// Without a right that root has, such as `net_bind_service` (capabilities(7)).
+    pub(super) fn without(mut self, right: &'static str) -> Self {
+        self.without = Some(right);
+        self
+    }
+
+    /// With the spool on a file system that is mounted read-only. `None` where we may not mount.
+    pub(super) fn on_read_only(mut self, stage: &Stage) -> Result<Option<Self>> {
+        let place = stage.path("read-only");
+        std::fs::create_dir(&place)?;
+        let place = place.to_str().unwrap().to_owned();
+        let script = format!("mount -t tmpfs -o ro none '{place}' && exec \"$@\"");
+        let words = [
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            &script,
+            "sh",
+        ];
+        self.before = words.map(str::to_owned).to_vec();
+        self.edits = vec![set("spool.dir", &format!("{place}/spool"))];
+        let tried = Command::new("unshare")
+            .args(&self.before[1..])
+            .arg("true")
+            .stderr(Stdio::null())
+            .status();
+        Ok(tried.is_ok_and(|status| status.success()).then_some(self))
+    }
+}
+
+/// When a certificate is valid.
+#[derive(Clone, Copy)]
+pub(super) enum Dates {
+    Past,
+    Now,
+    /// Ends in ten days.
+    Soon,
+    Future,
+}
+
+/// A TLS server that is no Redis: only its certificate matters.
+pub(super) struct TlsServer {
+    pub(super) url: String,
+    pub(super) ca: String,
+}
+
+pub(super) struct Stage {
+    pub(super) redis: Redis,
+    settings: BTreeMap<&'static str, Value>,
+    program: PathBuf,
+    dir: tempfile::TempDir,
+    plain: std::sync::Mutex<Vec<Child>>,
+    _port: Port,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for child in self.plain.get_mut().unwrap() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Stage {
+    pub(super) async fn start() -> Result<Self> {
+        let redis = Redis::start(RedisOptions::default()).await?;
+        let dir = tempfile::Builder::new()
+            .prefix("milepost-check-")
+            .tempdir()?;
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755))?;
+        // Where a user without rights may execute it.
+        let program = dir.path().join("gateway");
+        std::fs::copy(program_path("gateway")?, &program)?;
+        let port = Port::free()?;
+        let identity = redis.identity(GATEWAY);
+        let settings = BTreeMap::from([
+            ("gateway.id", json!(GATEWAY)),
+            (
+                "listen.tcp",
+                json!([format!("127.0.0.1:{}", port.number())]),
+            ),
+            ("http.listen", json!("127.0.0.1:0")),
+            ("spool.dir", json!(dir.path().join("spool"))),
+            ("spool.bytes_max", json!("64MiB")),
+            ("uplink.url", json!(redis.url(GATEWAY))),
+            ("uplink.cert", json!(identity.cert)),
+            ("uplink.key", json!(identity.key)),
+            ("uplink.ca", json!(redis.ca())),
+        ]);
+        let stage = Self {
+            redis,
+            settings,
+            program,
+            dir,
+            plain: std::sync::Mutex::default(),
+            _port: port,
+        };
+        stage.admin_does(&["HSET contract reads 1-1"]).await?;
+        Ok(stage)
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<String> {
+        let path = self.path(name);
+        std::fs::write(&path, text)?;
+        Ok(path.to_str().unwrap().to_owned())
+    }
+
+    /// Runs the check with one mistake in it: every finding, and the exit code.
+    pub(super) fn check(&self, case: &Case) -> Result<(Vec<Value>, i32)> {
+        let mut settings = self.settings.clone();
+        for (name, value) in &case.edits {
+            match value {
+                Some(value) => settings.insert(name, value.clone()),
+                None => settings.remove(name),
+            };
+        }
+        let mut text = String::new();
+        let mut open = "";
+        for (name, value) in &settings {
+            let (section, key) = name.split_once('.').unwrap();
+            if section != open {
+                text.push_str(&format!("[{section}]\n"));
+                open = section;
+            }
+            text.push_str(&format!("{key} = {value}\n"));
+        }
+        text.push_str(&case.tail);
+        let file = self.write("gateway.toml", &text)?;
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(case.mode))?;
+        let mut words = case.before.clone();
+        if let Some(right) = case.without.filter(|_| rustix::process::getuid().is_root()) {
+            words.extend(["setpriv".to_owned(), format!("--bounding-set={right}")]);
+        }
+        words.push(self.program.to_str().unwrap().to_owned());
+        let output = Command::new(&words[0])
+            .args(&words[1..])
+            .args([
+                "check",
+                "--json",
+                "--config",
+                case.file.as_deref().unwrap_or(&file),
+            ])
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(case.env.iter().map(|(name, value)| (name, value)))
+            .output()?;
+        let said = String::from_utf8(output.stdout)?;
+        let lines = said.lines().map(serde_json::from_str);
+        let found: Vec<Value> = lines
+            .collect::<Result<_, _>>()
+            .with_context(|| said.clone())?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(!found.is_empty(), "{}: nothing said: {errors}", case.name);
+        Ok((found, output.status.code().unwrap_or(-1)))
+    }
+
+    /// Runs a verb that prints JSON: its objects, and the exit code.
+    pub(super) fn run(&self, words: &[&str]) -> Result<(Vec<Value>, i32)> {
+        let output = Command::new(&self.program)
+            .args(words)
+            .env_clear()
+            .output()?;
+        let said = String::from_utf8(output.stdout)?;
+        let lines = said.lines().map(serde_json::from_str);
+        let found = lines.collect::<Result<_, _>>()?;
+        Ok((found, output.status.code().unwrap_or(-1)))
+    }
+
+    /// Every case: the first failing line has the code and the words, the exit code is the worst.
+    pub(super) fn expect(&self, cases: &[Case]) -> Result<()> {
+        let mut wrong = Vec::new();
+        for case in cases {
+            let (found, exit) = self.check(case)?;
+            let is_error = case.code.starts_with("E-");
+            let first = found.iter().find(|it| {
+                if is_error {
+                    it["level"] == "error"
+                } else {
+                    it["code"] == case.code.as_str()
+                }
+            });
+            let is_named = first.is_some_and(|it| {
+                let parts = ["what", "where", "why", "do"];
+                it["code"] == case.code.as_str()
+                    && it.to_string().contains(&case.says)
+                    && parts
+                        .iter()
+                        .all(|part| !it[part].as_str().unwrap().is_empty())
+            });
+            let codes = found.iter().filter_map(|it| it["code"].as_str());
+            let worst = codes
+                .map(|code| i32::from(gateway::explain::page(code).unwrap().exit))
+                .max();
+            if !is_named || worst != Some(exit) {
+                wrong.push(format!(
+                    "{}: wanted {} saying {:?}, exit {worst:?}, found exit {exit}:
+{}",
+                    case.name,
+                    case.code,
+                    case.says,
+                    bad(&found)
+                ));
+            }
+        }
+        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        Ok(())
+    }
+
+    /// A spool in which `owner` has kept frames, each in a commit of its own.
+    pub(super) fn spool_of(&self, owner: &str, name: &str) -> Result<String> {
+        let dir = self.path(name);
+        let spool = open(&dir, owner, 10)?;
+        for frame in 0..5 {
+            let kept = spool.append(Append {
+                device: Device::Imei("356307042441013".parse()?),
+                transport: Transport::Tcp,
+                lane: Lane::Normal,
+                received_at_ms: 1,
+                record_count: 1,
+                panic: false,
+                bytes: vec![frame; 100],
+            });
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(kept))?;
+        }
+        Ok(dir.to_str().unwrap().to_owned())
+    }
+
+    /// Flips a bit of a commit in the middle, and lets the next start find it.
+    pub(super) fn damage(&self, dir: &str) -> Result<()> {
+        for file in std::fs::read_dir(dir)? {
+            let path = file?.path();
+            let mut bytes = std::fs::read(&path)?;
+            let frame = bytes.windows(50).position(|bytes| bytes == [2; 50]);
+            if let Some(frame) = frame {
+                bytes[frame] ^= 1;
+                std::fs::write(&path, bytes)?;
+            }
+        }
+        open(Path::new(dir), GATEWAY, 20).map(drop)
+    }
+
+    pub(super) fn made(&self, dates: Dates) -> Result<Identity> {
+        let (params, key) = params(dates, GATEWAY, ExtendedKeyUsagePurpose::ClientAuth)?;
+        let cert = params.self_signed(&key)?;
+        let name = format!("made-{}", dates as u8);
+        let identity = Identity {
+            cert: self.write(&format!("{name}.crt"), &cert.pem())?.into(),
+            key: self
+                .write(&format!("{name}.key"), &key.serialize_pem())?
+                .into(),
+        };
+        std::fs::set_permissions(&identity.key, PermissionsExt::from_mode(0o600))?;
+        Ok(identity)
+    }
+
+    /// Shows a certificate of its own to whoever comes.
+    pub(super) fn tls_server(&self, dates: Dates, name: &str) -> Result<TlsServer> {
+        let authority_key = KeyPair::generate()?;
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = authority.self_signed(&authority_key)?.pem();
+        let ca = self.write(&format!("{name}-{}.pem", dates as u8), &ca)?;
+        let (params, key) = params(dates, name, ExtendedKeyUsagePurpose::ServerAuth)?;
+        let cert = params.signed_by(&key, &Issuer::new(authority, authority_key))?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![CertificateDer::from(cert.der().to_vec())], key)?;
+        let config = Arc::new(config);
+        let addr = serve(move |mut tcp| {
+            if let Ok(mut tls) = rustls::ServerConnection::new(Arc::clone(&config)) {
+                // It ends with the client's refusal.
+                let _ = tls.complete_io(&mut tcp);
+            }
+        })?;
+        Ok(TlsServer {
+            url: format!("rediss://{addr}/"),
+            ca,
+        })
+    }
+
+    /// A server of another kind, which speaks first.
+    pub(super) fn greeter(&self, greeting: &'static str) -> Result<SocketAddr> {
+        serve(move |mut tcp| {
+            let _ = tcp.write_all(greeting.as_bytes());
+            std::thread::sleep(Duration::from_millis(200));
+        })
+    }
+
+    /// A Redis without TLS, login and files. Returns its port.
+    pub(super) async fn plain_redis(&self) -> Result<u16> {
+        let binary = redis_server()?;
+        let port = Port::free()?.number();
+        let mut command = Command::new(&binary.path);
+        if let Some(path) = &binary.library_path {
+            command.env("LD_LIBRARY_PATH", path);
+        }
+        let child = command
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+            ])
+            .current_dir(self.dir())
+            .stdout(Stdio::null())
+            .spawn()?;
+        self.plain.lock().unwrap().push(child);
+        let client = redis::Client::open(format!("redis://127.0.0.1:{port}/"))?;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while client.get_multiplexed_async_connection().await.is_err() {
+            ensure!(
+                Instant::now() < deadline,
+                "the plain Redis does not come up"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(port)
+    }
+
+    pub(super) async fn admin(&self) -> Result<MultiplexedConnection> {
+        Ok(self
+            .redis
+            .client(ADMIN)?
+            .get_multiplexed_async_connection()
+            .await?)
+    }
+
+    /// Commands as one types them; `\ ` is a blank inside a word, a blank at the end an empty word.
+    pub(super) async fn admin_does(&self, lines: &[&str]) -> Result<()> {
+        let mut admin = self.admin().await?;
+        for line in lines {
+            let line = line.replace("\\ ", "\0");
+            let mut words = line.split(' ').map(|word| word.replace('\0', " "));
+            let mut command = cmd(&words.next().unwrap());
+            words.for_each(|word| {
+                command.arg(word);
+            });
+            let _: redis::Value = command
+                .query_async(&mut admin)
+                .await
+                .with_context(|| line.clone())?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn info(&self, field: &str) -> Result<String> {
+        let info: String = cmd("INFO").query_async(&mut self.admin().await?).await?;
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        Ok(line.context("no such field")?.trim().to_owned())
+    }
+
+    pub(super) async fn until_info(&self, field: &str, wanted: &str) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.info(field).await? != wanted {
+            ensure!(
+                Instant::now() < deadline,
+                "{field} does not become {wanted}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+}
+
+/// What is not good among the findings, a line each.
+fn bad(found: &[Value]) -> String {
+    let bad = found.iter().filter(|it| it["level"] != "ok");
+    let lines = bad.map(|it| {
+        format!(
+            "    {} {} ({}) {}\n",
+            it["code"], it["what"], it["why"], it["do"]
+        )
+    });
+    lines.collect()
+}
+
+fn open(dir: &Path, owner: &str, life: u64) -> Result<Spool> {
+    let config = SpoolConfig {
+        dir: dir.to_owned(),
+        gateway: GatewayId::new(owner)?,
+        bytes_max: 64 << 20,
+        full: FullPolicy::Refuse,
+        commit_interval_min: Duration::ZERO,
+    };
+    Ok(Spool::open(config, [life, life + 1, life + 2])?.0)
+}
+
+/// Serves each connection in turn, as long as the test lives.
+fn serve(mut one: impl FnMut(std::net::TcpStream) + Send + 'static) -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let addr = listener.local_addr()?;
+    std::thread::spawn(move || listener.incoming().flatten().for_each(&mut one));
+    Ok(addr)
+}
+
+fn params(
+    dates: Dates,
+    name: &str,
+    usage: ExtendedKeyUsagePurpose,
+) -> Result<(CertificateParams, KeyPair)> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(vec![name.to_owned()])?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.extended_key_usages = vec![usage];
+    let now = std::time::SystemTime::now();
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let (from, to) = match dates {
+        Dates::Past => (now - days(100), now - days(10)),
+        Dates::Now => (now - days(1), now + days(100)),
+        Dates::Soon => (now - days(100), now + days(10)),
+        Dates::Future => (now + days(10), now + days(100)),
+    };
+    params.not_before = from.into();
+    params.not_after = to.into();
+    Ok((params, key))
+}
