@@ -293,7 +293,10 @@ fn look(road: &Road, screen: &mut Screen) -> Result<()> {
     let identity = redis.identity(ADMIN);
     let lines = [
         format!("trackers   {}", road.gateway.tcp_addr()),
-        format!("gateway    http://{}/status", road.gateway.http_addr()),
+        format!(
+            "gateway    http://{}/ (status page)",
+            road.gateway.http_addr()
+        ),
         format!("cloud      http://{}/status", road.cloud.http_addr()),
         format!("database   psql {}", road.database_url()),
         format!(
