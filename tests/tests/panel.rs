@@ -259,8 +259,11 @@ async fn ready_until_it_stops_and_what_was_begun_is_acknowledged() -> Result<()>
     assert_eq!(tracker.read_ack().await?, 1);
     // The next commit waits for seconds, and the stopping gateway for the commit.
     let handed = gateway.json("/status").await?["spool"]["commits"].clone();
-    tracker.send_raw(&vector()).await?;
-    tokio::time::sleep(Duration::from_millis(300)).await; // it reads the frame and waits
+    // In one write: whoever has answered the login holds the frame.
+    let mut tracker = Tracker::connect(gateway.tcp(), IMEI).await?;
+    let login_and_frame = [&[0, 15], IMEI.to_string().as_bytes(), &vector()].concat();
+    tracker.send_raw(&login_and_frame).await?;
+    assert_eq!(tracker.read_byte().await?, 1);
     assert_eq!(gateway.json("/status").await?["spool"]["commits"], handed);
     gateway.signal(Signal::TERM)?;
     eventually("it says that it is stopping", async || {

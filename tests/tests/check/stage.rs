@@ -1,7 +1,7 @@
 //! A box with nothing wrong, the mistakes that can be put into it, and the looking.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -404,7 +404,9 @@ impl Stage {
     pub(super) fn greeter(&self, greeting: &'static str) -> Result<SocketAddr> {
         serve(move |mut tcp| {
             let _ = tcp.write_all(greeting.as_bytes());
-            std::thread::sleep(Duration::from_millis(200));
+            // Until the other side has heard enough.
+            let _ = tcp.set_read_timeout(Some(Duration::from_secs(30)));
+            let _ = tcp.read_to_end(&mut Vec::new());
         })
     }
 
