@@ -3,7 +3,7 @@
 //! Invariant: whatever is given up is in a durable cursor, as settled or as a gap, before its
 //! segment may be recycled; so no later opening takes it for a loss it does not know.
 
-use contract::{GapReason, Lane, SpoolSeq};
+use contract::{GapReason, Lane};
 
 use crate::format::envelope::Envelopes;
 use crate::fs::Fs;
@@ -137,17 +137,6 @@ impl<F: Fs> SpoolWriter<F> {
 }
 
 fn open_parts(index: &Index, segment: &Segment) -> Vec<Part> {
-    let of_part = |part: &Part| {
-        let spool = part.spool;
-        let ranges = index.open_within(*part).into_iter();
-        let parts = ranges.filter_map(move |(first, last)| {
-            Some(Part {
-                spool,
-                first: SpoolSeq::new(first).ok()?,
-                last: SpoolSeq::new(last).ok()?,
-            })
-        });
-        parts.collect::<Vec<_>>()
-    };
-    segment.parts.iter().flat_map(of_part).collect()
+    let open = |part: &Part| part.cut(index.open_within(*part));
+    segment.parts.iter().flat_map(open).collect()
 }

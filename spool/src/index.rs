@@ -40,6 +40,20 @@ pub(crate) struct Part {
     pub(crate) last: SpoolSeq,
 }
 
+impl Part {
+    /// These positions of its spool; what is no position is left out.
+    pub(crate) fn cut(&self, ranges: Vec<(u64, u64)>) -> impl Iterator<Item = Self> + use<> {
+        let spool = self.spool;
+        ranges.into_iter().filter_map(move |(first, last)| {
+            Some(Self {
+                spool,
+                first: SpoolSeq::new(first).ok()?,
+                last: SpoolSeq::new(last).ok()?,
+            })
+        })
+    }
+}
+
 /// What may still happen to a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {

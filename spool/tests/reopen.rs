@@ -5,12 +5,19 @@ mod kit;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
 use contract::{Lane, SettledRanges};
 use kit::{frame, keep, number, numbers, open, options, read_all, settle, try_open};
 use spool::fs::sim::SimFs;
 use spool::fs::{OpenError, RealFs};
 use spool::{FullPolicy, Geometry, SpoolError, SpoolWriter};
+
+fn first_segment(dir: &Path) -> File {
+    let mut options = File::options();
+    let file = options.read(true).write(true).open(dir.join("seg-000000"));
+    file.unwrap()
+}
 
 #[test]
 fn everything_unsettled_is_there_again_under_its_old_name() {
@@ -90,11 +97,7 @@ fn a_torn_end_is_no_loss() {
     }
     drop(writer);
     // The fourth commit never got further than its first sector.
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(dir.path().join("seg-000000"))
-        .unwrap();
+    let file = first_segment(dir.path());
     let mut first = vec![0; 512];
     file.read_exact_at(&mut first, 4096 + 2 * 4096).unwrap();
     file.write_all_at(&first, 4096 + 3 * 4096).unwrap();
@@ -113,10 +116,7 @@ fn a_tail_that_the_cursor_saw_and_nobody_has_is_a_gap() {
     settle(&writer.reader(), report.spools[1], 1, 1);
     writer.reader().write_cursor().unwrap();
     drop(writer);
-    let file = File::options()
-        .write(true)
-        .open(dir.path().join("seg-000000"))
-        .unwrap();
+    let file = first_segment(dir.path());
     file.write_all_at(&[0; 4096], 3 * 4096).unwrap();
     let (writer, again) = open(dir.path(), 8, 11);
     let gaps: Vec<_> = again
@@ -199,10 +199,7 @@ fn a_segment_cut_short_is_read_as_far_as_it_goes() {
         keep(&mut writer, n, Lane::Normal, 3000).unwrap();
     }
     drop(writer);
-    let file = File::options()
-        .write(true)
-        .open(dir.path().join("seg-000000"))
-        .unwrap();
+    let file = first_segment(dir.path());
     file.set_len(3 * 4096 + 100).unwrap();
     let (mut writer, _) = open(dir.path(), 8, 11);
     assert_eq!(numbers(&writer.reader(), Lane::Normal), [1, 2]);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use contract::{Lane, SettledRanges, SpoolSeq};
+use contract::{Lane, SettledRanges};
 
 use super::{Index, Part, Segment, State, holes};
 use crate::format::Kind;
@@ -59,17 +59,8 @@ impl Index {
     pub(crate) fn wanted(&self, segment: &Segment) -> Vec<Part> {
         let none = SettledRanges::new();
         let of_part = |part: &Part| {
-            let spool = part.spool;
-            let closed = self.durable.get(&spool).unwrap_or(&none);
-            let open = holes(closed, part.first.get(), part.last.get()).into_iter();
-            let parts = open.filter_map(move |(first, last)| {
-                Some(Part {
-                    spool,
-                    first: SpoolSeq::new(first).ok()?,
-                    last: SpoolSeq::new(last).ok()?,
-                })
-            });
-            parts.collect::<Vec<_>>()
+            let closed = self.durable.get(&part.spool).unwrap_or(&none);
+            part.cut(holes(closed, part.first.get(), part.last.get()))
         };
         segment.parts.iter().flat_map(of_part).collect()
     }

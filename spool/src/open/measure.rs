@@ -152,14 +152,7 @@ fn prefer_sources(found: &mut Found) {
         let none = SettledRanges::new();
         let left = segment.parts.iter().flat_map(|part| {
             let elsewhere = there.get(&part.spool).unwrap_or(&none);
-            let left = holes(elsewhere, part.first.get(), part.last.get()).into_iter();
-            left.filter_map(|(first, last)| {
-                Some(Part {
-                    spool: part.spool,
-                    first: SpoolSeq::new(first).ok()?,
-                    last: SpoolSeq::new(last).ok()?,
-                })
-            })
+            part.cut(holes(elsewhere, part.first.get(), part.last.get()))
         });
         let left: Vec<_> = left.collect();
         segment.shadows = segment.parts.iter().map(|part| part.spool).collect();
