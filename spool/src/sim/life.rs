@@ -423,16 +423,14 @@ impl Lives {
     fn quiet(&mut self) -> Result<(), Ended> {
         let mut life = self.opened()?;
         self.settle_everything(&mut life)?;
-        // What left the cache unread cannot be settled; it holds its segment until the next start.
-        let is_empty = life.reader.usage().backlog() == 0;
-        self.append_to_each_lane(&mut life, is_empty)?;
+        self.append_to_each_lane(&mut life)?;
         self.inspect(&mut life)?;
         drop(life);
         self.fs.end(End::PowerCut);
         self.ledger.power_went();
         let mut life = self.opened()?;
         self.settle_everything(&mut life)?;
-        self.append_to_each_lane(&mut life, true)?;
+        self.append_to_each_lane(&mut life)?;
         let bytes_max = self.options.bytes_max;
         let files = self.fs.files().into_iter();
         let bytes: u64 = files
@@ -445,12 +443,11 @@ impl Lives {
         Ok(())
     }
 
-    fn append_to_each_lane(&mut self, life: &mut Life, is_empty: bool) -> Result<(), Ended> {
+    fn append_to_each_lane(&mut self, life: &mut Life) -> Result<(), Ended> {
         for lane in Lane::ALL {
             let attempt = self.ledger.attempt(lane, FRAME_BYTES_MIN);
             match life.writer.commit(&[attempt.append()]).pop() {
                 Some(Ok(durable)) => self.ledger.acked_at(attempt, durable.position())?,
-                Some(Err(SpoolError::Full { .. })) if !is_empty => {}
                 answer => return Err(format!("an empty spool refuses: {answer:?}").into()),
             }
         }
