@@ -14,6 +14,10 @@ use cloud::stream::RedisFailure;
 use settings::Settings;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Reads Milepost streams and writes the database; acknowledges only what is committed.
 ///
@@ -284,10 +288,9 @@ fn logging(config: &LogConfig, arguments: &Arguments) -> Result<(), Failure> {
     } else {
         level.to_owned()
     };
-    let filter =
-        tracing_subscriber::EnvFilter::try_new(filter).map_err(|_| Failure::LogFilter {
-            level: config.level.clone(),
-        })?;
+    let filter: Targets = filter.parse().map_err(|_| Failure::LogFilter {
+        level: config.level.clone(),
+    })?;
     let terminal = std::io::stderr().is_terminal();
     let color = terminal && !arguments.no_color && std::env::var_os("NO_COLOR").is_none();
     let json = match config.format {
@@ -295,15 +298,18 @@ fn logging(config: &LogConfig, arguments: &Arguments) -> Result<(), Failure> {
         LogFormat::Console => false,
         LogFormat::Auto => !terminal,
     };
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(color);
-    if json {
-        logs.json().flatten_event(true).init();
+    let lines = if json {
+        lines.json().flatten_event(true).boxed()
     } else {
-        logs.init();
-    }
+        lines.boxed()
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .init();
     Ok(())
 }
 

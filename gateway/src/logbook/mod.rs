@@ -9,9 +9,10 @@ mod limit;
 
 use std::io::IsTerminal as _;
 
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::LogConfig;
 pub use imei::{ImeiStyle, Shown, imei};
@@ -22,7 +23,10 @@ pub(crate) use limit::{COUNTED, leave_out};
 pub fn start(config: &LogConfig) {
     imei::set_style(config.imei);
     let json = config.json.unwrap_or(!std::io::stderr().is_terminal());
-    let filter = EnvFilter::new(format!("{},redis=warn,hyper=warn", config.level));
+    let level: LevelFilter = config.level.parse().expect("a level word, checked on reading");
+    let filter = Targets::new()
+        .with_default(level)
+        .with_targets([("redis", LevelFilter::WARN), ("hyper", LevelFilter::WARN)]);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = if json {
         lines
