@@ -406,6 +406,8 @@ type Row<'a> = (&'a str, &'a [&'a str], &'a str, &'a str, &'a [&'a str]);
 #[tokio::test(flavor = "multi_thread")]
 async fn mistakes_inside_redis_are_named() -> Result<()> {
     let stage = Stage::start().await?;
+    // What a check leaves in Redis' memory is part of the number.
+    stage.check(&Case::new("nothing", ""))?;
     let used: u64 = stage.info("used_memory").await?.parse()?;
     let almost = (used * 128 / 100).to_string();
     let dir: Vec<String> = cmd("CONFIG")

@@ -133,20 +133,20 @@ async fn a_clock_that_jumps_loses_doubles_and_quarantines_nothing() -> Result<()
     stored(50).await?;
     for days in [1, -1, FAR_AHEAD_DAYS, FAR_BACK_DAYS] {
         clock.set(days, &road.gateway).await?;
-        acked(&fleet, 100).await?;
-        stored(100).await?;
+        acked(&fleet, 60).await?;
+        stored(60).await?;
     }
     // A box without a battery for its clock begins in 1970. No certificate is valid then: it keeps
     // what comes, says why it does not send, and goes on once the time is right.
     road.gateway.kill9()?;
     road.gateway.restart().await?;
-    acked(&fleet, 100).await?;
+    acked(&fleet, 60).await?;
     eventually("the clock is named", async || {
         Ok(road.gateway.status().await?["uplink"]["cause"] == "clock")
     })
     .await?;
     clock.set(0, &road.gateway).await?;
-    stored(200).await?;
+    stored(120).await?;
 
     fleet.stop_producing();
     ensure!(

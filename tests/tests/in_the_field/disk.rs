@@ -66,13 +66,22 @@ fn large(number: u64) -> Result<Vec<u8>> {
 }
 
 /// Sends frames until one is not acknowledged, on new connections; returns the next number.
-async fn fill(gateway: &Gateway, mut number: u64) -> Result<u64> {
+async fn fill_up(gateway: &Gateway, mut number: u64) -> Result<u64> {
     let mut one = tracker(gateway, IMEI).await?;
     while one.send_frame(&large(number)?).await.is_ok() {
         number += 1;
         ensure!(number < 1_000, "the disk is full by now");
     }
     Ok(number)
+}
+
+/// Trackers try again; a disk that refused is not asked at every one of these tries.
+async fn until_kept(gateway: &Gateway, number: u64) -> Result<()> {
+    eventually("trackers are acknowledged again", async || {
+        let mut one = tracker(gateway, IMEI).await?;
+        Ok(one.send_frame(&large(number)?).await? == 1)
+    })
+    .await
 }
 
 struct Stream {
@@ -127,17 +136,17 @@ async fn a_full_disk_costs_no_acknowledged_record_and_mends_without_a_restart() 
     let foreign = seen_by(&gateway, &disk.join("foreign"))?;
     std::fs::write(&foreign, vec![1; 8 << 20])?;
 
-    let first = fill(&gateway, 0).await?;
+    let first = fill_up(&gateway, 0).await?;
     ensure!(first > 20, "{first} frames fit");
-    let not_kept =
-        async || anyhow::Ok(gateway.status().await?["devices"]["frames_not_kept"].as_u64());
+    let not_kept = async || anyhow::Ok(gateway.status().await?["frames_not_kept"].as_u64());
     eventually("it is counted", async || Ok(not_kept().await? >= Some(1))).await?;
     let log = std::fs::read_to_string(gateway.log())?;
     ensure!(log.contains("free some, or lower spool.bytes_max"), "{log}");
-    assert_eq!(fill(&gateway, first).await?, first, "still full");
+    assert_eq!(fill_up(&gateway, first).await?, first, "still full");
 
     std::fs::remove_file(&foreign)?;
-    let second = fill(&gateway, first).await?;
+    until_kept(&gateway, first).await?;
+    let second = fill_up(&gateway, first + 1).await?;
     ensure!(second > first + 20, "{second} frames fit where {first} did");
 
     // With the disk full to the brim everything goes up, and what is settled is noted and freed.
@@ -159,11 +168,7 @@ async fn a_full_disk_costs_no_acknowledged_record_and_mends_without_a_restart() 
         let mut admin = admin(&redis).await?;
         let () = admin.hset(&floor, spool, ranges.to_string()).await?;
     }
-    eventually("trackers are acknowledged again", async || {
-        let mut one = tracker(&gateway, IMEI).await?;
-        Ok(one.send_frame(&large(second)?).await? == 1)
-    })
-    .await?;
+    until_kept(&gateway, second).await?;
     eventually("the floor is taken in", async || {
         Ok(gateway.status().await?["spool"]["backlog"].as_u64() <= Some(1))
     })
@@ -171,21 +176,55 @@ async fn a_full_disk_costs_no_acknowledged_record_and_mends_without_a_restart() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_without_room_for_a_spool_ends_the_start_and_names_the_file() -> Result<()> {
+async fn a_disk_without_room_for_the_cursor_ends_the_start_and_names_it() -> Result<()> {
     let redis = tests::edge::redis(&[]).await?;
-    // Not enough for the cursor alone; for the cursor, and not for the rest.
-    for (bytes, file) in [(600 << 10, "cursor"), (1_200 << 10, "spool file")] {
-        let dir = tempfile::tempdir()?;
-        let disk = dir.path().join("disk");
-        let Some(words) = on_small_disk(&disk, bytes)? else {
-            return Ok(());
-        };
-        let settings = [("spool.dir", disk.join("spool").to_str().unwrap().into())];
-        let started = Gateway::start_by(words, dir.path(), None, EDGE, &redis, &settings).await;
-        let said = format!("{:#}", started.err().context("it cannot start")?);
-        for words in ["exit status: 4", "no space left on the disk", file] {
-            ensure!(said.contains(words), "{bytes} bytes, {words}: {said}");
-        }
+    let dir = tempfile::tempdir()?;
+    let disk = dir.path().join("disk");
+    let Some(words) = on_small_disk(&disk, 600 << 10)? else {
+        return Ok(());
+    };
+    let settings = [("spool.dir", disk.join("spool").to_str().unwrap().into())];
+    let started = Gateway::start_by(words, dir.path(), None, EDGE, &redis, &settings).await;
+    let said = format!("{:#}", started.err().context("it cannot start")?);
+    for words in [
+        "no space left on the disk for spool file cursor",
+        "free some",
+    ] {
+        ensure!(said.contains(words), "{words}: {said}");
     }
     Ok(())
+}
+
+/// Trackers come first: they are let in, and hear nothing until a record can be kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_without_room_for_intents_costs_the_commands_and_acknowledges_nothing() -> Result<()>
+{
+    let redis = tests::edge::redis(&[]).await?;
+    let dir = tempfile::tempdir()?;
+    let disk = dir.path().join("disk");
+    let Some(words) = on_small_disk(&disk, DISK_BYTES)? else {
+        return Ok(());
+    };
+    // Room for the cursor and half of the intents, until somebody tidies up.
+    let fill = format!(
+        "head -c {} /dev/zero >'{}'; exec \"$@\"",
+        DISK_BYTES - (2 << 20),
+        disk.join("foreign").display()
+    );
+    let words = words.into_iter();
+    let words = words.chain(["sh", "-c", &fill, "sh"].map(OsString::from));
+    let settings = [("spool.dir", disk.join("spool").to_str().unwrap().into())];
+    let gateway =
+        Gateway::start_by(words.collect(), dir.path(), None, EDGE, &redis, &settings).await?;
+    let log = std::fs::read_to_string(gateway.log())?;
+    for words in [
+        "commands are off until the next start",
+        "spool file intents",
+    ] {
+        ensure!(log.contains(words), "{words}: {log}");
+    }
+    assert_eq!(gateway.status().await?["downlink"]["enabled"], false);
+    assert_eq!(fill_up(&gateway, 0).await?, 0, "nothing is acknowledged");
+    std::fs::remove_file(seen_by(&gateway, &disk.join("foreign"))?)?;
+    until_kept(&gateway, 0).await
 }
