@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use contract::{Entry, GatewayId, Payload, SettledRanges, keys};
-use redis::AsyncCommands as _;
 use redis::streams::StreamRangeReply;
+use redis::{AsyncCommands as _, AsyncConnectionConfig};
 use tests::edge::{EDGE, admin};
 use tests::processes::Gateway;
-use tests::servers::{Redis, skipped};
+use tests::servers::{ADMIN, Redis, skipped};
 use tests::tables::eventually;
 
 use super::{IMEI, tracker};
@@ -92,10 +92,13 @@ struct Stream {
 }
 
 async fn stream(redis: &Redis) -> Result<Stream> {
-    let entries: StreamRangeReply = admin(redis)
-        .await?
-        .xrange_all(keys::STREAM_TELTONIKA)
+    // Tens of megabytes on a loaded machine.
+    let patience = AsyncConnectionConfig::new().set_response_timeout(None);
+    let client = redis.client(ADMIN)?;
+    let mut admin = client
+        .get_multiplexed_async_connection_with_config(&patience)
         .await?;
+    let entries: StreamRangeReply = admin.xrange_all(keys::STREAM_TELTONIKA).await?;
     let (mut numbers, mut doubled, mut positions) = (BTreeSet::new(), 0, Vec::new());
     for id in entries.ids {
         let fields = id.map.iter().map(|(name, value)| match value {
