@@ -24,6 +24,7 @@ use crate::spool::{FullPolicy, RealFs, SpoolConfig};
 use crate::uplink::{ConnectError, UplinkConfig};
 
 pub use panel::http_addr;
+pub(crate) use uplink::SHARDS_MAX;
 pub use uplink::redis;
 
 /// Prefix of the environment variables: `GATEWAY__UPLINK__URL`.

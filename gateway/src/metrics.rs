@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn every_metric_has_its_kind_its_help_and_a_value_once() {
         let mut text = Metrics::default().to_prometheus(Usage::default(), Some(1.5));
-        text += &process::to_prometheus(Some(0), 3, Duration::from_secs(9));
+        text += &process::to_prometheus(Some(0), 3, Duration::from_secs(9), Some(12.5));
         let known = read(&text);
         for (name, (_, samples)) in &known {
             let expected = match name.strip_prefix("milepost_gateway_").unwrap() {
@@ -434,6 +434,7 @@ mod tests {
             "build_info",
             "commands_acked_total",
             "process_memory_bytes",
+            "doors_certificate_left_days",
             "spool_left_days",
             "spool_oldest_waiting_seconds",
         ] {

@@ -89,3 +89,43 @@ async fn a_stopping_gateway_acknowledges_what_it_has_begun_to_keep() {
     world.sessions.wait().await;
     assert!(world.roster.is_empty());
 }
+
+#[tokio::test]
+async fn what_the_spool_does_not_keep_is_not_acknowledged_and_costs_nobody_else() {
+    let world = World::new(Options {
+        spool_bytes_max: 8 << 20,
+        ..Options::default()
+    });
+    let addr = world.tcp().await;
+    let mut other = Tracker::dial(addr).await;
+    other.log_in("123456789012345").await;
+    let mut data = vec![8, 1];
+    data.resize(60_000, 0);
+    data[59_999] = 1;
+    let mut large = Vec::new();
+    codec::encode::frame(&data, &mut large).unwrap();
+    let mut tracker = Tracker::dial(addr).await;
+    tracker.log_in(IMEI).await;
+    let mut acked = 0;
+    while world.counted("frames_not_kept") == 0 {
+        tracker.say(&large).await;
+        until("dealt with", || {
+            world.counted("records_acked") + world.counted("frames_not_kept") > acked
+        })
+        .await;
+        if world.counted("frames_not_kept") == 0 {
+            tracker.hears(&[0, 0, 0, 1]).await;
+            acked += 1;
+        }
+        assert!(acked < 1_000, "a spool of 8 MiB is full some time");
+    }
+    assert!(tracker.hears_out().await.is_empty(), "no ACK, then the end");
+    assert_eq!(world.counted("records_acked"), acked);
+    assert_eq!(world.spool.usage().records_durable, acked);
+    // It may come again, and whoever is here stays.
+    let mut again = Tracker::dial(addr).await;
+    again.log_in(IMEI).await;
+    until("both are here", || world.counted("connections") == 2).await;
+    assert_eq!(world.roster.len(), 2);
+    drop(other);
+}

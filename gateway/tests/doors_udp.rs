@@ -118,9 +118,10 @@ async fn a_repeated_or_late_datagram_is_kept_again_and_answered_again() {
     let sender = Sender::new(world.udp().await).await;
     let first = build(&spec(1, 1, IMEI), FRAME_1);
     let second = build(&spec(2, 2, IMEI), FRAME_2);
-    for bytes in [&second, &first, &first, &second] {
+    let (one, two) = ([0, 5, 0, 1, 1, 1, 1], [0, 5, 0, 2, 1, 2, 2]);
+    for (bytes, answer) in [(&second, two), (&first, one), (&first, one), (&second, two)] {
         sender.say(bytes).await;
-        sender.hears().await;
+        assert_eq!(sender.hears().await, answer);
     }
     // The answer was lost: the rows are idempotent, so twice is the same as once.
     assert_eq!(world.spool.usage().records_durable, 6);

@@ -96,6 +96,7 @@ survey() {
         unpacked servers || MISSING+=("Redis $REDIS_MIN+ and PostgreSQL $POSTGRES_MIN+ (35 MB)")
     fi
     node_ok || [[ -f $DEV/wheels/$WHEEL_NODE/.stamp ]] || MISSING+=("Node.js $NODE_MIN+ with npm, for the TimescaleDB test (70 MB)")
+    if [[ -z $(faketime_in /usr/lib) ]] && have_apt && ! unpacked faketime; then MISSING+=("libfaketime, for the test of a jumping clock (50 kB)"); fi
     if ! pglite_fresh; then MISSING+=("the TimescaleDB test server, an npm package (23 MB unpacked)"); fi
 }
 
@@ -277,6 +278,25 @@ settle_timescale() {
     fi
     remember MILEPOST_PGLITE_DIR "$DEV/pglite"
     took TimescaleDB "$NODE_WAY; PGlite with the extension in .dev/pglite, for tests"
+}
+
+# --- a clock that can be set, for one test -----------------------------------------------------
+
+faketime_in() { find "$1" -path '*/faketime/libfaketime.so.1' 2>/dev/null | head -n1; }
+
+# May stay unmet as well.
+settle_clock() {
+    local library
+    library=$(faketime_in /usr/lib)
+    if [[ -z $library ]] && have_apt && (apt_unpack faketime libfaketime libfaketime) >"$DEV/faketime.log" 2>&1; then
+        library=$(faketime_in "$DEV/unpacked/faketime")
+    fi
+    if [[ -z $library ]]; then
+        skip "the test of a jumping clock: no libfaketime here, and no apt that has it"
+        return 0
+    fi
+    remember MILEPOST_FAKETIME "$library"
+    took libfaketime "$library, for the test of a jumping clock"
 }
 
 # pip, for wheels: the system's, or an unpacked Debian Python that finds itself by PYTHONHOME.

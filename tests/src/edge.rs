@@ -22,7 +22,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::servers::{ADMIN, Redis, RedisOptions};
+use crate::servers::{ADMIN, Redis, RedisAccess, RedisOptions};
 use crate::tables::eventually;
 
 /// Where entries go.
@@ -97,7 +97,7 @@ pub fn config(redis: RedisConfig) -> UplinkConfig {
 
 /// The way of an [`Edge`] into `redis`, with its own certificate.
 #[must_use]
-pub fn way_into(redis: &Redis) -> RedisConfig {
+pub fn way_into(redis: &RedisAccess) -> RedisConfig {
     let identity = redis.identity(EDGE);
     RedisConfig {
         cert: Some(identity.cert.clone()),

@@ -4,6 +4,9 @@
 //! tracker up in the registry, `XADD NOMKSTREAM` to its gateway, read `commands:responses`.
 #![allow(clippy::unwrap_used)]
 
+#[path = "downlink/faults.rs"]
+mod faults;
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 

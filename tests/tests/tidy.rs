@@ -5,6 +5,8 @@
 //! speak of what it must not do.
 #![allow(clippy::unwrap_used)]
 
+#[path = "tidy/proofs.rs"]
+mod proofs;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -97,6 +99,55 @@ fn the_repository_follows_its_rules() -> Result<()> {
         .collect();
     assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
     Ok(())
+}
+
+#[test]
+fn every_test_that_a_page_of_proofs_names_is_there() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut missing = Vec::new();
+    for page in proofs::PAGES {
+        let text = std::fs::read_to_string(root.join(page)).context(*page)?;
+        let (named, without) = proofs::named(&text);
+        assert!(named.len() > 20, "{page} names {} tests", named.len());
+        missing.extend(
+            without
+                .iter()
+                .map(|row| format!("{page}: no test in {row}")),
+        );
+        for (file, name) in named {
+            let source = std::fs::read_to_string(root.join(&file)).unwrap_or_default();
+            if !proofs::is_test(&source, &name) {
+                missing.push(format!("{page}: no test {file}::{name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "\n{}\n", missing.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn a_test_is_known_by_its_mark_and_a_row_by_what_it_names() {
+    let source = "#[test]\nfn one() {}\n#[tokio::test(flavor = \"x\")]\n/// Why.\nasync fn two() {}\nfn three() {}\n// #[test] fn four()\nfn five() {}";
+    for (name, is_there) in [
+        ("one", true),
+        ("two", true),
+        ("three", false),
+        ("four", false),
+        ("on", false),
+    ] {
+        assert_eq!(proofs::is_test(source, name), is_there, "{name}");
+    }
+    assert!(!proofs::is_test("case: Memory, Once;", "case"));
+    assert!(proofs::is_test(
+        "macro_rules! cases {}\ncase: Memory, Once;",
+        "case"
+    ));
+    let page = "| Promise | Proof |\n|---|---|\n| a | `x.rs::b`, `y.rs::c` |\n| d | nothing |\n| e | see there |\n";
+    let (named, without) = proofs::named(page);
+    assert_eq!(
+        (named.len(), without),
+        (2, vec!["| d | nothing |".to_owned()])
+    );
 }
 
 #[test]

@@ -9,9 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use contract::{Lane, SettledRanges, keys};
+use gateway::uplink::{RedisConfig, UplinkConfig};
 use redis::AsyncCommands as _;
-use tests::edge::{Edge, STREAM, admin, gateway_id, in_order, received, settle, until_received};
-use tests::servers::Redis;
+use redis::streams::StreamRangeReply;
+use tests::edge::{
+    EDGE, Edge, STREAM, admin, gateway_id, in_order, received, settle, until_received, way_into,
+};
+use tests::servers::{Port, Redis};
 use tests::tables::{DEADLINE, eventually};
 
 async fn redis() -> Result<Redis> {
@@ -281,5 +285,56 @@ async fn what_arrives_now_overtakes_what_waited() -> Result<()> {
     );
     let backlog: Vec<_> = arrived.into_iter().filter(|&n| n < WAITED).collect();
     assert!(backlog.is_sorted(), "the backlog keeps its order");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_and_tls_without_a_certificate_of_ours_lead_there_too() -> Result<()> {
+    let plain = Port::free()?;
+    let port = format!("port {}", plain.number());
+    let redis = tests::edge::redis(&["tls-auth-clients no", &port]).await?;
+    let with_tls = RedisConfig {
+        cert: None,
+        key: None,
+        ..way_into(&redis)
+    };
+    let url = redis.url(EDGE).replace("rediss://", "redis://");
+    let own = format!(":{}/", redis.port());
+    let in_the_clear = RedisConfig::at(url.replace(&own, &format!(":{}/", plain.number())));
+    let mut sent = 0;
+    for way in [with_tls, in_the_clear] {
+        let mut edge = Edge::open(1 << 28)?.launch(tests::edge::config(way))?;
+        edge.append(sent..sent + 20).await?;
+        sent += 20;
+        until_received(&redis, 0..sent).await?;
+        assert!(edge.status()["certificate_left_days"].is_null());
+        edge.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn payloads_are_compressed_unless_told_otherwise() -> Result<()> {
+    let redis = redis().await?;
+    let mut last = 0;
+    for (compress, name) in [(true, "mp+zstd"), (false, "mp")] {
+        let mut edge = Edge::open(1 << 28)?;
+        edge.append(last..last + 400).await?;
+        edge = edge.launch(UplinkConfig {
+            compress,
+            ..tests::edge::config(way_into(&redis))
+        })?;
+        last += 400;
+        until_received(&redis, 0..last).await?;
+        edge.stop().await?;
+        let mut admin = admin(&redis).await?;
+        let newest: StreamRangeReply = admin.xrevrange_count(STREAM, "+", "-", 1).await?;
+        let newest = newest.ids.first().context("an entry")?;
+        assert_eq!(newest.get::<String>("c").as_deref(), Some(name));
+        let bytes = newest.get::<Vec<u8>>("d").context("a payload")?.len();
+        let records: usize = newest.get("n").context("a count")?;
+        // Of eight bytes with the name of a boat beside them, little is news.
+        assert_eq!(bytes < records * 16, compress, "{bytes} for {records}");
+    }
     Ok(())
 }

@@ -107,6 +107,7 @@ pub(super) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
         oldest_ms,
         admin.metrics.panel.devices.count(),
         admin.started.elapsed(),
+        admin.parts.certificate_left_days(),
     );
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(CONTENT_TYPE, kind)], text)

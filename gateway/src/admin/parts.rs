@@ -42,10 +42,14 @@ impl Parts {
         status["downlink"]["enabled"] = self.downlink.is_some().into();
         status["downlink"]["commands"] = self.commands(COMMANDS_SHOWN, style)["commands"].take();
         let identity = self.identity.get();
-        let left_days = identity.and_then(|identity| identity.left_days());
-        status["doors"]["certificate_left_days"] = json!(left_days);
+        status["doors"]["certificate_left_days"] = json!(self.certificate_left_days());
         let trouble = identity.and_then(|identity| identity.trouble());
         status["doors"]["certificate_trouble"] = json!(trouble);
+    }
+
+    /// Of the certificate for trackers.
+    pub(super) fn certificate_left_days(&self) -> Option<f64> {
+        self.identity.get()?.left_days()
     }
 
     /// The object of `/commands`: so many of the orders that wait or are on their way.

@@ -15,7 +15,7 @@ const RETRY_MAX_MIN: Duration = Duration::from_millis(100);
 const RESPONSE_TIMEOUT_S: std::ops::RangeInclusive<u64> = 1..=600;
 
 /// Each shard needs a batch of its own in memory.
-const SHARDS_MAX: u32 = 64;
+pub(crate) const SHARDS_MAX: u32 = 64;
 
 /// How often the certificate files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(30);

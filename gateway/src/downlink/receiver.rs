@@ -16,6 +16,7 @@ use redis::{RedisError, Value};
 use super::DownlinkConfig;
 use super::dispatch::Downlink;
 use super::link::{self, ANSWER_MAX, Link, Pace, Trouble};
+use crate::uplink::RedisConfig;
 
 /// How long a read waits for an order.
 const BLOCK: Duration = Duration::from_secs(5);
@@ -44,7 +45,7 @@ pub(super) async fn receive(downlink: &Downlink, config: &DownlinkConfig) {
 
 /// One connection, until it fails.
 async fn talk(downlink: &Downlink, config: &DownlinkConfig) -> Result<(), Trouble> {
-    let mut redis = link::open(&config.redis).await?;
+    let mut redis = link::open(&patient(&config.redis)).await?;
     let stream = keys::commands_outbound(&config.gateway);
     let is_new = create_group(&mut redis, &stream).await?;
     tracing::info!(stream, is_new, "ready for orders");
@@ -65,6 +66,15 @@ async fn talk(downlink: &Downlink, config: &DownlinkConfig) -> Result<(), Troubl
             }
             Err(trouble) => return Err(trouble),
         }
+    }
+}
+
+/// The client itself must not give up a blocking read that Redis goes on with, however short the
+/// uplink's patience with an answer is.
+fn patient(redis: &RedisConfig) -> RedisConfig {
+    RedisConfig {
+        response_timeout: redis.response_timeout.max(READ_MAX),
+        ..redis.clone()
     }
 }
 

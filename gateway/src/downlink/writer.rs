@@ -6,6 +6,7 @@
 //! notice.
 
 use contract::keys;
+use redis::RedisResult;
 
 use super::dispatch::Downlink;
 use super::link::{self, ANSWER_MAX, Link, Pace, Trouble};
@@ -62,10 +63,14 @@ async fn report(
         for (name, value) in response.to_fields() {
             command.arg(name).arg(value);
         }
-        command.ignore();
     }
     if !pipe.is_empty() {
-        let () = link::within(ANSWER_MAX, pipe.query_async(redis)).await?;
+        // One by one: the error of a whole pipeline does not say what Redis minds.
+        pipe.ignore_errors();
+        let asking = pipe.query_async::<Vec<RedisResult<String>>>(redis);
+        for answer in link::within(ANSWER_MAX, asking).await? {
+            answer?;
+        }
     }
     Ok(())
 }

@@ -49,6 +49,8 @@ super::declare! {
         "Under the telemetry stream's name lies a list, a hash or a text. XADD fails for ever. Rename or remove that key, or set uplink.stream on both sides.";
     UNUSABLE = "E-RED-024", 3, "Redis answers with an error",
         "None of the errors that have a page of their own; the answer is printed. `ERR DB index is out of range` means that the number behind the last / of the address is too large, `max number of clients reached` speaks for itself.";
+    COMMANDS = "E-RED-025", 1, "the Redis user lacks a right that commands need",
+        "Records are sent all the same; only orders for trackers do not arrive, or what became of them cannot be said. The gateway reads its own stream (XGROUP CREATE, XREADGROUP, XACK on commands:outbound:ID), answers (XADD commands:responses) and keeps the registry of connections (EVALSHA and SCRIPT LOAD, HSET, HGET, HDEL). The rights are listed in docs/gateway.md. Where no commands are wanted, set commands.enabled = false.";
     NO_CONTRACT = "W-RED-101", 0, "no cloud processor has published the contract",
         "The hash `contract` is not there: the cloud has never run on this Redis, or it was emptied a moment ago. The gateway goes on; entries wait in the stream until somebody reads them.";
     MAY_READ = "W-RED-102", 0, "the Redis user may read the stream",

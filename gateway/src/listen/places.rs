@@ -112,6 +112,12 @@ impl Places {
         })
     }
 
+    /// What half-received frames take up now.
+    #[cfg(test)]
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.inner().pending_bytes
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use contract::Transport;
@@ -61,34 +62,52 @@ impl TlsDoor {
             |stream, visitor, place| {
                 let acceptor = TlsAcceptor::from(identity.current());
                 let hall = Arc::clone(hall);
-                sessions.spawn(async move { shake(hall, acceptor, stream, visitor, place).await });
+                sessions.spawn(shake(hall, acceptor, stream, visitor, place));
             },
         )
         .await;
     }
 }
 
-async fn shake(
+type Conversation = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A handshake, then a conversation. Not an `async fn`, and each of the two in a box of its own: the
+/// first is gone once it is over, and what came out of it is not kept twice.
+pub(super) fn shake(
     hall: Arc<Hall>,
     acceptor: TlsAcceptor,
     stream: TcpStream,
     visitor: Visitor,
     place: Place,
-) {
+) -> impl Future<Output = ()> + Send {
+    let handshake = Box::pin(handshake(hall, acceptor, stream, visitor, place));
+    async move {
+        let conversation = handshake.await;
+        if let Some(conversation) = conversation {
+            conversation.await;
+        }
+    }
+}
+
+/// `None`: it ended here, and that has been said.
+async fn handshake(
+    hall: Arc<Hall>,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    visitor: Visitor,
+    place: Place,
+) -> Option<Conversation> {
     let until = visitor.came_at + hall.config.session.handshake_timeout;
-    // Boxed: large, and gone long before the connection is.
-    let handshake = Box::pin(timeout_at(until.into(), acceptor.accept(stream)));
     let shaken = tokio::select! {
-        shaken = handshake => shaken,
+        shaken = timeout_at(until.into(), acceptor.accept(stream)) => shaken,
         reason = place.given_up() => {
             hall.shed(reason, visitor.peer, None, "no TLS handshake yet");
-            return;
+            return None;
         }
-        () = hall.stop.cancelled() => return,
+        () = hall.stop.cancelled() => return None,
     };
     match shaken {
-        // Boxed: only what is needed now is kept.
-        Ok(Ok(stream)) => Box::pin(hall.receive(stream, visitor, place)).await,
+        Ok(Ok(stream)) => return Some(Box::pin(hall.receive(stream, visitor, place))),
         Ok(Err(error)) => hall.shed(
             Shed::TlsHandshake,
             visitor.peer,
@@ -102,4 +121,5 @@ async fn shake(
             "TLS handshake not finished in time",
         ),
     }
+    None
 }

@@ -18,10 +18,24 @@ fn files_open() -> Option<usize> {
     Some(std::fs::read_dir("/proc/self/fd").ok()?.count())
 }
 
-/// Rows about the process and the oldest frame that waits.
+/// Rows about the process, the oldest frame that waits and the certificate for trackers, if there is
+/// one.
 #[must_use]
-pub(crate) fn to_prometheus(oldest_ms: Option<u64>, devices: usize, uptime: Duration) -> String {
+pub(crate) fn to_prometheus(
+    oldest_ms: Option<u64>,
+    devices: usize,
+    uptime: Duration,
+    certificate_left_days: Option<f64>,
+) -> String {
     let mut text = Text::default();
+    if let Some(days) = certificate_left_days {
+        text.one(
+            "doors_certificate_left_days",
+            "gauge",
+            "Days until the certificate for trackers ends; negative afterwards.",
+            format!("{days:.2}"),
+        );
+    }
     text.head("build_info", "gauge", "1, with the version as a label.");
     let version = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
     text.sample("build_info", &version, 1);

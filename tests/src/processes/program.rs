@@ -1,5 +1,6 @@
 //! The two binaries, under the names operators know, with the settings a test or a demo needs.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -84,6 +85,14 @@ macro_rules! as_process {
                 self.service.signal(Signal::STOP)
             }
 
+            /// SIGHUP: it reads anew what comes from files.
+            ///
+            /// # Errors
+            /// When it does not run.
+            pub fn hang_up(&mut self) -> Result<()> {
+                self.service.signal(Signal::HUP)
+            }
+
             /// SIGCONT: ends [`Self::pause`].
             ///
             /// # Errors
@@ -159,6 +168,21 @@ impl Gateway {
         redis: &RedisAccess,
         settings: &[Setting],
     ) -> Result<Gateway> {
+        Self::start_by(Vec::new(), dir, doomed, id, redis, settings).await
+    }
+
+    /// The same behind other words that hand over to the program, such as `unshare` or `env`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_by(
+        before: Vec<OsString>,
+        dir: &Path,
+        doomed: Option<&Path>,
+        id: &str,
+        redis: &RedisAccess,
+        settings: &[Setting],
+    ) -> Result<Gateway> {
         let tcp = Port::free()?;
         let identity = redis.identity(id);
         let ours: [Setting; 10] = [
@@ -178,6 +202,7 @@ impl Gateway {
         ];
         let all = ours.into_iter().chain(settings.iter().cloned());
         let mut service = Service::new("gateway", dir, doomed, all)?;
+        service.start_by(before);
         service.start().await?;
         Ok(Gateway { service, tcp })
     }

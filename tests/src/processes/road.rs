@@ -1,5 +1,6 @@
 //! The whole road, from a listening port to tables: Redis, PostgreSQL, gateway and cloud.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,9 @@ pub struct RoadOptions {
     pub gateway_id: String,
     /// For `gateway.toml`, over what the road itself sets.
     pub gateway: Vec<Setting>,
-    /// For `cloud.toml`, likewise.
+    /// Words that start the gateway and hand over to it, such as `env` with variables.
+    pub gateway_by: Vec<OsString>,
+    /// For `cloud.toml`, over what the road itself sets.
     pub cloud: Vec<Setting>,
     /// Write to this database instead of starting a PostgreSQL.
     pub database_url: Option<String>,
@@ -39,6 +42,7 @@ impl Default for RoadOptions {
         RoadOptions {
             gateway_id: GATEWAY.to_owned(),
             gateway: Vec::new(),
+            gateway_by: Vec::new(),
             cloud: Vec::new(),
             database_url: None,
             redis: None,
@@ -137,7 +141,8 @@ impl Road {
         let (path, doomed) = (dir.path(), dir.doomed());
         let cloud = Cloud::start(path, doomed, &access, &database_url, &options.cloud);
         let cloud = cloud.await.context("start cloud")?;
-        let gateway = Gateway::start(path, doomed, &options.gateway_id, &access, &options.gateway);
+        let (id, by) = (&options.gateway_id, options.gateway_by);
+        let gateway = Gateway::start_by(by, path, doomed, id, &access, &options.gateway);
         let gateway = gateway.await.context("start gateway")?;
         Ok(Road {
             gateway,

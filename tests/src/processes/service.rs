@@ -40,6 +40,8 @@ pub(super) struct Service {
     http: Port,
     dir: PathBuf,
     doomed: Option<PathBuf>,
+    /// Words before the program, each of which hands over to the next: `env`, `unshare`.
+    before: Vec<OsString>,
 }
 
 impl Service {
@@ -68,7 +70,13 @@ impl Service {
             http,
             dir,
             doomed,
+            before: Vec::new(),
         })
+    }
+
+    /// From the next start on, `run` is started by these words.
+    pub(super) fn start_by(&mut self, before: Vec<OsString>) {
+        self.before = before;
     }
 
     /// Overrides a setting from the next start on.
@@ -81,8 +89,9 @@ impl Service {
         self.kill9()?;
         self.write_settings()?;
         let words = self.words(&["run"])?;
+        let words = self.before.iter().chain(&words);
         self.child = Some(Child::start(Launch {
-            words: words.iter().map(AsRef::as_ref).collect(),
+            words: words.map(AsRef::as_ref).collect(),
             environment: Environment::Empty,
             dir: &self.dir,
             doomed: self.doomed.as_deref(),

@@ -1,8 +1,7 @@
-//! A private Redis Cluster: three masters, no replicas, on plain ports of 127.0.0.1.
+//! A private Redis Cluster: three masters, no replicas, on 127.0.0.1; on plain ports, or with TLS,
+//! client certificates and users as the single server has them.
 //!
-//! Why plain: what is tested here is where keys live and move to; TLS and users are the business of
-//! the single server. Invariants: as for the other servers; every slot has a master once `start`
-//! returns.
+//! Invariants: as for the other servers; every slot has a master once `start` returns.
 
 use std::ffi::OsStr;
 use std::net::Ipv4Addr;
@@ -14,7 +13,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{Binary, LOOK_AGAIN, PORT_TRIES_MAX, Port, READY_TIMEOUT, STOP_TIMEOUT, find};
+use super::redis_access::{ACL_FILE, ADMIN, RedisAccess};
+use super::{Binary, LOOK_AGAIN, PORT_TRIES_MAX, Pki, Port, READY_TIMEOUT, STOP_TIMEOUT};
+use super::{Identity, find};
 use crate::child::{Child, Launch};
 
 const MASTERS: u16 = 3;
@@ -23,7 +24,21 @@ const SLOTS: u16 = 16_384;
 /// Three masters that share the slots. Dropping it kills them.
 #[derive(Debug)]
 pub struct RedisCluster {
+    // Fields drop in this order: first the processes, then what they stand on.
     masters: Vec<Master>,
+    secure: Option<Secure>,
+}
+
+/// What the masters of a cluster with TLS share.
+#[derive(Debug)]
+struct Secure {
+    /// Its port is that of the first master.
+    access: RedisAccess,
+    node: Identity,
+    /// A node calls the others with a client's certificate.
+    caller: Identity,
+    acl: String,
+    _dir: TempDir,
 }
 
 /// One of them.
@@ -36,6 +51,52 @@ struct Master {
     bus: Port,
     binary: Binary,
     dir: TempDir,
+    /// The way in, when it is not a plain port.
+    access: Option<RedisAccess>,
+}
+
+impl Secure {
+    fn new(gateways: &[String]) -> Result<Self> {
+        super::install_tls_provider();
+        let dir = tempfile::Builder::new()
+            .prefix("milepost-cluster-")
+            .tempdir()?;
+        let pki = Pki::new(dir.path())?;
+        let access = RedisAccess::new(&pki, gateways)?;
+        let mut acl = String::new();
+        for line in access.acl().lines() {
+            acl.push_str(line);
+            // What docs/gateway.md asks for beside the rights on one server.
+            if gateways
+                .iter()
+                .any(|id| line.starts_with(&format!("user {id} ")))
+            {
+                acl.push_str(" +cluster|slots");
+            }
+            acl.push('\n');
+        }
+        Ok(Self {
+            node: pki.server("node")?,
+            caller: pki.client("caller")?,
+            access,
+            acl,
+            _dir: dir,
+        })
+    }
+
+    fn config(&self, port: u16) -> String {
+        let (ca, node, caller) = (self.access.ca(), &self.node, &self.caller);
+        format!(
+            "port 0\ntls-port {port}\ntls-cluster yes\ntls-auth-clients yes\n\
+             tls-ca-cert-file {}\ntls-cert-file {}\ntls-key-file {}\n\
+             tls-client-cert-file {}\ntls-client-key-file {}\naclfile {ACL_FILE}\n",
+            ca.display(),
+            node.cert.display(),
+            node.key.display(),
+            caller.cert.display(),
+            caller.key.display(),
+        )
+    }
 }
 
 impl RedisCluster {
@@ -45,11 +106,27 @@ impl RedisCluster {
     /// # Errors
     /// When no server binary is found, one does not come up, or they do not agree.
     pub async fn start() -> Result<Self> {
+        Self::start_as(None).await
+    }
+
+    /// The same behind TLS with client certificates, where `gateways` are users with no more rights
+    /// than they need.
+    ///
+    /// # Errors
+    /// As [`Self::start`]; the server must have been built with TLS.
+    pub async fn start_secure(gateways: &[String]) -> Result<Self> {
+        Self::start_as(Some(Secure::new(gateways)?)).await
+    }
+
+    async fn start_as(mut secure: Option<Secure>) -> Result<Self> {
         let mut masters = Vec::new();
         for _ in 0..MASTERS {
-            masters.push(Master::start().await?);
+            masters.push(Master::start(secure.as_ref()).await?);
         }
-        let cluster = Self { masters };
+        if let Some(secure) = &mut secure {
+            secure.access.port = masters[0].port.number();
+        }
+        let cluster = Self { masters, secure };
         for (at, master) in cluster.masters.iter().enumerate() {
             let share = |at: usize| (at * usize::from(SLOTS) / cluster.masters.len()).to_string();
             let last = at + 1;
@@ -106,6 +183,16 @@ impl RedisCluster {
     #[must_use]
     pub fn url(&self, master: usize) -> String {
         format!("redis://127.0.0.1:{}/", self.masters[master].port.number())
+    }
+
+    /// How its users get in, by the first master.
+    ///
+    /// # Panics
+    /// When it has no users: a mistake in the test.
+    #[must_use]
+    pub fn access(&self) -> &RedisAccess {
+        let secure = self.secure.as_ref();
+        &secure.expect("started with users").access
     }
 
     /// How many masters there are.
@@ -180,9 +267,13 @@ impl RedisCluster {
                 break;
             }
             let port = target.port.number().to_string();
-            let mut words: Vec<String> = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"]
+            let mut words: Vec<String> = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000"]
                 .map(str::to_owned)
                 .to_vec();
+            if let Some(access) = &target.access {
+                words.extend(["AUTH2", ADMIN, access.password(ADMIN)].map(str::to_owned));
+            }
+            words.push("KEYS".to_owned());
             words.extend(keys);
             source.order(&words).await?;
         }
@@ -216,22 +307,34 @@ impl RedisCluster {
 }
 
 impl Master {
-    async fn start() -> Result<Self> {
+    async fn start(secure: Option<&Secure>) -> Result<Self> {
         let binary = find::redis_server()?;
         let dir = tempfile::Builder::new()
             .prefix("milepost-cluster-")
             .tempdir()?;
         for attempt in 1.. {
             let (port, bus) = (Port::free()?, Port::free()?);
+            let way = match secure {
+                None => format!("port {}\n", port.number()),
+                Some(secure) => secure.config(port.number()),
+            };
             let config = format!(
-                "bind 127.0.0.1\nport {}\ncluster-port {}\ncluster-enabled yes\n\
+                "bind 127.0.0.1\n{way}cluster-port {}\ncluster-enabled yes\n\
                  cluster-node-timeout 1000\nappendonly yes\nappendfsync everysec\nsave \"\"\n",
-                port.number(),
                 bus.number()
             );
             std::fs::write(dir.path().join("redis.conf"), config)?;
+            let access = secure.map(|secure| {
+                let mut access = secure.access.clone();
+                access.port = port.number();
+                access
+            });
+            if let Some(secure) = secure {
+                // Its directory is private.
+                std::fs::write(dir.path().join(ACL_FILE), &secure.acl)?;
+            }
             let mut process = spawn(&binary, &dir)?;
-            match Self::ready(&mut process, &port).await {
+            match Self::ready(&mut process, &port, access.as_ref()).await {
                 Ok(id) => {
                     return Ok(Self {
                         process,
@@ -240,6 +343,7 @@ impl Master {
                         bus,
                         binary,
                         dir,
+                        access,
                     });
                 }
                 Err(_) if attempt < PORT_TRIES_MAX && process.ended()?.is_some() => {}
@@ -250,10 +354,14 @@ impl Master {
     }
 
     /// Its node id, once it answers.
-    async fn ready(process: &mut Child, port: &Port) -> Result<String> {
+    async fn ready(
+        process: &mut Child,
+        port: &Port,
+        access: Option<&RedisAccess>,
+    ) -> Result<String> {
         let deadline = Instant::now() + READY_TIMEOUT;
         loop {
-            let id: RedisResult<String> = match connect(port).await {
+            let id: RedisResult<String> = match connect(port, access).await {
                 Ok(mut connection) => {
                     let mut id = ::redis::cmd("CLUSTER");
                     id.arg("MYID").query_async(&mut connection).await
@@ -271,7 +379,7 @@ impl Master {
     }
 
     async fn connection(&self) -> RedisResult<MultiplexedConnection> {
-        connect(&self.port).await
+        connect(&self.port, self.access.as_ref()).await
     }
 
     async fn order(&self, words: &[impl AsRef<str>]) -> Result<()> {
@@ -285,12 +393,14 @@ impl Master {
     }
 }
 
-async fn connect(port: &Port) -> RedisResult<MultiplexedConnection> {
-    let client = Client::open(format!(
-        "redis://{}:{}/",
-        Ipv4Addr::LOCALHOST,
-        port.number()
-    ))?;
+async fn connect(port: &Port, access: Option<&RedisAccess>) -> RedisResult<MultiplexedConnection> {
+    let client = match access {
+        None => {
+            let (host, port) = (Ipv4Addr::LOCALHOST, port.number());
+            Client::open(format!("redis://{host}:{port}/"))?
+        }
+        Some(access) => access.client(ADMIN).map_err(std::io::Error::other)?,
+    };
     client.get_multiplexed_async_connection().await
 }
 

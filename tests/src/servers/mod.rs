@@ -29,7 +29,7 @@ pub use port::Port;
 pub use postgres::Postgres;
 pub use redis::{Redis, RedisOptions};
 pub use redis_access::{ADMIN, GATEWAY, PROCESSOR, RedisAccess, acl_lines};
-pub use timescale::Timescale;
+pub use timescale::{Timescale, skipped};
 
 use std::time::Duration;
 

@@ -126,6 +126,10 @@ impl RedisAccess {
         format!("rediss://{user}:{password}@127.0.0.1:{}/", self.port)
     }
 
+    pub(super) fn password(&self, user: &str) -> &str {
+        &self.login(user).password
+    }
+
     /// The certificate of the authority that signed the server's certificate, PEM.
     #[must_use]
     pub fn ca(&self) -> &Path {

@@ -104,7 +104,10 @@ impl Timescale {
 
 /// Says it here, and in the file that `./dev test` prints at its end: test runners hide the output of
 /// a test that passes.
-fn skipped(what: &str) -> Result<()> {
+///
+/// # Errors
+/// When that file cannot be written.
+pub fn skipped(what: &str) -> Result<()> {
     eprintln!("! SKIP {what}");
     if let Some(path) = std::env::var_os("MILEPOST_SKIPS") {
         let file = std::fs::OpenOptions::new()

@@ -5,13 +5,14 @@
 //! is good there.
 
 mod answers;
+mod commands;
 mod rights;
 mod way;
 
 use std::time::Duration;
 
 use ::settings::Settings;
-use contract::GatewayId;
+use contract::{GatewayId, keys};
 use redis::IntoConnectionInfo as _;
 use tokio::time::timeout;
 
@@ -20,7 +21,7 @@ use crate::chain::chain;
 use crate::config;
 use crate::explain::redis as pages;
 use crate::spool::RealFs;
-use crate::uplink::{ConnectError, RedisConfig};
+use crate::uplink::{ConnectError, Link, RedisConfig};
 
 pub use answers::refusal;
 
@@ -44,11 +45,10 @@ async fn steps(look: &mut Look, settings: &Settings) -> Option<Clocks> {
         return None;
     };
     if config.is_cluster() {
-        return cluster(look, &config).await;
+        return cluster(look, &config, settings).await;
     }
     let info = config.url.as_str().into_connection_info().ok()?;
     way::look(look, &config, info.addr()).ok()?;
-    let stream = settings.text("uplink.stream").ok()?;
     let asked = async {
         let mut redis = match config.connect().await {
             Ok(redis) => redis,
@@ -58,7 +58,9 @@ async fn steps(look: &mut Look, settings: &Settings) -> Option<Clocks> {
             }
         };
         look.good(format!("logged in at {}", config.shown()));
-        rights::look(look, &mut redis, &gateway(settings), stream).await
+        let clocks = rights::info(look, &mut redis, true).await;
+        rights(look, &mut Link::Server(redis), settings).await;
+        clocks
     };
     match timeout(ASK_TIMEOUT, asked).await {
         Ok(clocks) => clocks,
@@ -67,6 +69,27 @@ async fn steps(look: &mut Look, settings: &Settings) -> Option<Clocks> {
             None
         }
     }
+}
+
+/// What we may do there.
+async fn rights(look: &mut Look, redis: &mut Link, settings: &Settings) {
+    let gateway = gateway(settings);
+    if let Some(streams) = streams(settings) {
+        rights::look(look, redis, &gateway, &streams).await;
+    }
+    if settings.flag("commands.enabled").unwrap_or(false) {
+        commands::look(look, redis, &gateway).await;
+    }
+}
+
+/// Every stream that is written to; a number that cannot be meant is told among the settings.
+fn streams(settings: &Settings) -> Option<Vec<String>> {
+    let stream = settings.text("uplink.stream").ok()?;
+    let shards = settings
+        .integer("uplink.shards", 1..=config::SHARDS_MAX)
+        .ok()?;
+    let all = (0..shards).map(|shard| keys::shard_stream(stream, shard, shards));
+    Some(all.collect())
 }
 
 fn silent(look: &mut Look, config: &RedisConfig) {
@@ -79,9 +102,10 @@ fn silent(look: &mut Look, config: &RedisConfig) {
     );
 }
 
-/// Of a cluster: the way to every node that is named, and whether the whole lets us in. What may be
-/// done there is not asked: each question would have to go to the node that has its key.
-async fn cluster(look: &mut Look, config: &RedisConfig) -> Option<Clocks> {
+/// Of a cluster: the way to every node that is named and what it says of itself, whether the whole
+/// lets us in, and what may be done there.
+async fn cluster(look: &mut Look, config: &RedisConfig, settings: &Settings) -> Option<Clocks> {
+    let mut clocks = None;
     let mut is_any_reached = false;
     for url in config.urls() {
         let node = RedisConfig {
@@ -89,20 +113,33 @@ async fn cluster(look: &mut Look, config: &RedisConfig) -> Option<Clocks> {
             ..config.clone()
         };
         let info = url.into_connection_info().ok()?;
-        is_any_reached |= way::look(look, &node, info.addr()).is_ok();
+        if way::look(look, &node, info.addr()).is_err() {
+            continue;
+        }
+        is_any_reached = true;
+        let told = async {
+            // Who is not let in hears of it below.
+            let mut redis = node.connect().await.ok()?;
+            rights::info(look, &mut redis, false).await
+        };
+        clocks = clocks.or(timeout(ASK_TIMEOUT, told).await.ok().flatten());
     }
     if !is_any_reached {
         return None;
     }
-    match timeout(ASK_TIMEOUT, config.link()).await {
-        Ok(Ok(_)) => {
-            look.good(format!("the cluster lets us in at {}", config.shown()));
-            look.skipped("rights are not looked at in a cluster: /status of the running gateway names what is refused");
+    let asked = async {
+        match config.link().await {
+            Ok(mut redis) => {
+                look.good(format!("the cluster lets us in at {}", config.shown()));
+                rights(look, &mut redis, settings).await;
+            }
+            Err(error) => not_let_in(look, config, &error),
         }
-        Ok(Err(error)) => not_let_in(look, config, &error),
-        Err(_) => silent(look, config),
+    };
+    if timeout(ASK_TIMEOUT, asked).await.is_err() {
+        silent(look, config);
     }
-    None
+    clocks
 }
 
 /// As `run` would call itself; a name that cannot be used is told among the settings.
@@ -130,7 +167,7 @@ fn not_let_in(look: &mut Look, config: &RedisConfig, error: &ConnectError) {
         // Not an entry but the greeting was refused.
         (page, _) if page.code == pages::NO_RIGHT.code => (
             &pages::RIGHTS,
-            "allow +ping +hello +auth +client|setname, and +select for a number other than 0",
+            "allow +ping +hello +auth +client|setname, +cluster|slots in a cluster, and +select for a number other than 0",
         ),
         known => known,
     };

@@ -7,35 +7,42 @@
 
 use contract::version::{self, VersionsRead};
 use contract::{GatewayId, keys};
-use redis::aio::MultiplexedConnection;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, RedisError, RedisResult, Value, cmd};
 
 use super::{Clocks, answers};
 use crate::check::Look;
 use crate::clock;
 use crate::explain::redis as pages;
+use crate::uplink::Link;
 
 const VERSION_MIN: u32 = 7;
 
 /// Above this share of maxmemory it is time to look.
 const MEMORY_MUCH: f64 = 0.75;
 
-/// Everything; returns both clocks when Redis told.
+/// What we may do with the streams, and with what is said beside them. In a cluster each question
+/// goes to the node that has its key.
 pub(super) async fn look(
     look: &mut Look,
-    redis: &mut MultiplexedConnection,
+    redis: &mut Link,
     gateway: &GatewayId,
-    stream: &str,
-) -> Option<Clocks> {
-    let clocks = info(look, redis).await;
-    append(look, redis, stream).await;
-    others(look, redis, gateway).await;
+    streams: &[String],
+) {
+    for stream in streams {
+        append(look, redis, stream).await;
+    }
+    others(look, redis, gateway, streams).await;
     contract(look, redis).await;
-    read(look, redis, stream).await;
-    clocks
+    for stream in streams {
+        read(look, redis, stream).await;
+    }
 }
 
-async fn ask(redis: &mut MultiplexedConnection, command: &Cmd) -> RedisResult<Value> {
+pub(super) async fn ask(
+    redis: &mut (impl ConnectionLike + Send),
+    command: &Cmd,
+) -> RedisResult<Value> {
     command.query_async(redis).await
 }
 
@@ -52,7 +59,13 @@ fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     values.next().map(str::trim)
 }
 
-async fn info(look: &mut Look, redis: &mut MultiplexedConnection) -> Option<Clocks> {
+/// Is this Redis one to trust records to? `has_roles`: a replica is a mistake, as it is not in a
+/// cluster, where the client finds the masters. Returns both clocks when Redis told.
+pub(super) async fn info(
+    look: &mut Look,
+    redis: &mut MultiplexedConnection,
+    has_roles: bool,
+) -> Option<Clocks> {
     let asked_ms = clock::now_ms();
     let info: RedisResult<String> = cmd("INFO").query_async(redis).await;
     let ours_ms = u64::midpoint(asked_ms, clock::now_ms());
@@ -69,7 +82,7 @@ async fn info(look: &mut Look, redis: &mut MultiplexedConnection) -> Option<Cloc
             return None;
         }
     };
-    version(look, &info);
+    version(look, &info, has_roles);
     memory(look, &info);
     let logs = field(&info, "aof_enabled") == Some("1");
     let saves = field(&info, "rdb_saves").is_some_and(|saves| saves != "0");
@@ -86,7 +99,7 @@ async fn info(look: &mut Look, redis: &mut MultiplexedConnection) -> Option<Cloc
     Some((ours_ms, theirs_us / 1000))
 }
 
-fn version(look: &mut Look, info: &str) {
+fn version(look: &mut Look, info: &str, has_roles: bool) {
     let (name, version) = match field(info, "valkey_version") {
         Some(version) => ("Valkey", version),
         None => ("Redis", field(info, "redis_version").unwrap_or_default()),
@@ -108,7 +121,7 @@ fn version(look: &mut Look, info: &str) {
     } else {
         look.good(format!("{name} {version}"));
     }
-    if field(info, "role") == Some("slave") {
+    if has_roles && field(info, "role") == Some("slave") {
         let master = field(info, "master_host").unwrap_or("not named");
         look.bad(
             &pages::REPLICA,
@@ -146,7 +159,7 @@ fn memory(look: &mut Look, info: &str) {
     }
 }
 
-async fn append(look: &mut Look, redis: &mut MultiplexedConnection, stream: &str) {
+async fn append(look: &mut Look, redis: &mut Link, stream: &str) {
     // Wrong for its kind, told by a command that reads; without the right to it XADD will tell.
     if let Err(error) = ask(redis, cmd("XINFO").arg("STREAM").arg(stream)).await
         && error.code() == Some("WRONGTYPE")
@@ -189,10 +202,10 @@ async fn append(look: &mut Look, redis: &mut MultiplexedConnection, stream: &str
     }
 }
 
-async fn others(look: &mut Look, redis: &mut MultiplexedConnection, gateway: &GatewayId) {
+async fn others(look: &mut Look, redis: &mut Link, gateway: &GatewayId, streams: &[String]) {
     let heartbeat = keys::heartbeat(gateway);
     let floor = keys::floor(gateway);
-    let probes = [
+    let mut probes = vec![
         (
             "SET",
             cmd("SET").arg(&[&heartbeat, "0", "PX", "0"]).to_owned(),
@@ -204,6 +217,10 @@ async fn others(look: &mut Look, redis: &mut MultiplexedConnection, gateway: &Ga
             floor.clone(),
         ),
     ];
+    for stream in streams {
+        let groups = cmd("XINFO").arg(&["GROUPS", stream]).to_owned();
+        probes.push(("XINFO GROUPS", groups, stream.clone()));
+    }
     for (name, probe, key) in probes {
         if let Err(error) = ask(redis, &probe).await
             && error.code() == Some("NOPERM")
@@ -221,7 +238,7 @@ async fn others(look: &mut Look, redis: &mut MultiplexedConnection, gateway: &Ga
     }
 }
 
-async fn contract(look: &mut Look, redis: &mut MultiplexedConnection) {
+async fn contract(look: &mut Look, redis: &mut Link) {
     let reads: RedisResult<Option<String>> = cmd("HGET")
         .arg(keys::CONTRACT)
         .arg(version::FIELD_READS)
@@ -259,7 +276,7 @@ async fn contract(look: &mut Look, redis: &mut MultiplexedConnection) {
     }
 }
 
-async fn read(look: &mut Look, redis: &mut MultiplexedConnection, stream: &str) {
+async fn read(look: &mut Look, redis: &mut Link, stream: &str) {
     // From the end to the beginning: empty, whatever is in there.
     match ask(redis, cmd("XRANGE").arg(&[stream, "+", "-"])).await {
         Err(error) if error.code() == Some("NOPERM") => {
@@ -292,7 +309,7 @@ mod tests {
             ("", Some("E-RED-011")),
         ] {
             let mut look = Look::new("redis");
-            version(&mut look, info);
+            version(&mut look, info, true);
             let found = look.findings[0].page.map(|page| page.code);
             assert_eq!(found, wanted, "{info}");
         }
