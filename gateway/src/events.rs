@@ -60,6 +60,10 @@ pub enum Kind {
     Certificate,
     /// A part of the gateway makes no progress.
     Stuck,
+    /// An operator took an order back.
+    CommandCancelled,
+    /// An operator opened or closed the learn window.
+    LearnWindow,
     /// Something else, under the code of whoever notes it.
     Other(&'static str),
 }
@@ -86,6 +90,8 @@ impl Kind {
             Self::Gap => "gap",
             Self::Certificate => "certificate",
             Self::Stuck => "stuck",
+            Self::CommandCancelled => "command-cancelled",
+            Self::LearnWindow => "learn-window",
             Self::Other(code) => code,
         }
     }

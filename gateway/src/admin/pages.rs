@@ -93,9 +93,9 @@ pub(super) async fn events(
     ))
 }
 
-/// Every order that waits or is on its way.
+/// Every order that waits or is on its way, and the last outcomes.
 pub(super) async fn commands(State(admin): State<Admin>) -> Json<Value> {
-    Json(admin.parts.commands(usize::MAX, admin.imei))
+    Json(admin.parts.commands(usize::MAX, usize::MAX, admin.imei))
 }
 
 pub(super) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {

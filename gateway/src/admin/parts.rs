@@ -11,13 +11,17 @@ use std::sync::{Arc, OnceLock};
 use serde_json::{Value, json};
 
 use crate::access::{Access, RefusedDevice};
-use crate::downlink::Downlink;
+use crate::clock;
+use crate::downlink::{Downlink, Outcome};
 use crate::downlink::queue::OrderView;
 use crate::listen::Identity;
 use crate::logbook::ImeiStyle;
 
 /// Commands in `/status`; `/commands` has all.
 const COMMANDS_SHOWN: usize = 20;
+
+/// Outcomes in `/status`; `/commands` has all that are remembered.
+const OUTCOMES_SHOWN: usize = 10;
 
 /// Refused devices in `/status`; `/devices` has more.
 const REFUSED_SHOWN: usize = 20;
@@ -40,7 +44,10 @@ impl Parts {
             status["access"] = who_may_talk(access, style);
         }
         status["downlink"]["enabled"] = self.downlink.is_some().into();
-        status["downlink"]["commands"] = self.commands(COMMANDS_SHOWN, style)["commands"].take();
+        let mut commands = self.commands(COMMANDS_SHOWN, OUTCOMES_SHOWN, style);
+        for part in ["commands", "outcomes"] {
+            status["downlink"][part] = commands[part].take();
+        }
         let identity = self.identity.get();
         let left_days = identity.and_then(|identity| identity.left_days());
         status["doors"]["certificate_left_days"] = json!(left_days);
@@ -48,15 +55,23 @@ impl Parts {
         status["doors"]["certificate_trouble"] = json!(trouble);
     }
 
-    /// The object of `/commands`: so many of the orders that wait or are on their way.
-    pub(super) fn commands(&self, limit: usize, style: ImeiStyle) -> Value {
+    /// The object of `/commands`: so many of the orders that wait or are on their way, and so many
+    /// of the last outcomes.
+    pub(super) fn commands(&self, limit: usize, outcomes: usize, style: ImeiStyle) -> Value {
+        let ended = self.downlink.as_ref().map(Downlink::outcomes);
+        let ended = ended.unwrap_or_default();
+        let ended = ended.iter().take(outcomes);
+        let ended = ended.map(|outcome| of_outcome(outcome, style));
         let orders = self.downlink.as_ref().map(Downlink::snapshot);
         let orders = orders.unwrap_or_default();
         let shown = orders
             .iter()
             .take(limit)
             .map(|order| of_order(order, style));
-        json!({ "commands": shown.collect::<Vec<_>>() })
+        json!({
+            "commands": shown.collect::<Vec<_>>(),
+            "outcomes": ended.collect::<Vec<_>>(),
+        })
     }
 }
 
@@ -71,6 +86,26 @@ fn of_order(order: &OrderView, style: ImeiStyle) -> Value {
     })
 }
 
+fn of_outcome(outcome: &Outcome, style: ImeiStyle) -> Value {
+    json!({
+        "cid": outcome.cid,
+        "imei": style.show(outcome.imei).to_string(),
+        "state": "ended",
+        "status": outcome.status.as_str(),
+        "reason": outcome.reason,
+        "at_ms": outcome.at_ms,
+    })
+}
+
+/// `nack (busy)`, `ack`.
+pub(super) fn word_of(outcome: &Outcome) -> String {
+    let status = outcome.status.as_str();
+    match outcome.reason {
+        "" => status.to_owned(),
+        reason => format!("{status} ({reason})"),
+    }
+}
+
 fn who_may_talk(access: &Access, style: ImeiStyle) -> Value {
     let now = access.status();
     let refused = access.refused();
@@ -81,6 +116,7 @@ fn who_may_talk(access: &Access, style: ImeiStyle) -> Value {
         "accepts": now.to_words(),
         "listed": now.listed,
         "window_left_s": now.window_left_s,
+        "window_until_ms": now.window_left_s.map(|left| clock::now_ms() + left * 1_000),
         "trouble": now.trouble,
         "refused": shown.collect::<Vec<_>>(),
     })
