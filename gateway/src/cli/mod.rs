@@ -6,6 +6,7 @@ mod cmd;
 mod config;
 mod device;
 mod explain;
+mod import;
 mod output;
 mod run;
 mod selftest;
@@ -60,7 +61,11 @@ struct Cli {
 enum Command {
     /// Listen, keep, acknowledge, forward; until SIGTERM or Ctrl-C.
     #[command(after_help = run::EXAMPLES)]
-    Run,
+    Run {
+        /// Log JSON, one object a line, whatever log.format says.
+        #[arg(long)]
+        json: bool,
+    },
     /// Look at settings, spool, addresses, certificates, Redis and clock, and name what is wrong.
     #[command(after_help = check::EXAMPLES)]
     Check(check::Check),
@@ -119,6 +124,16 @@ impl Failure {
         }
     }
 
+    /// Has everything been said already?
+    fn is_told(&self) -> bool {
+        self.error.is_none()
+    }
+
+    fn words(&self) -> String {
+        let error = self.error.as_deref();
+        error.map_or(String::new(), |error| chain(error))
+    }
+
     /// Everything has been said already.
     fn told(exit: u8) -> Self {
         Self { exit, error: None }
@@ -133,7 +148,7 @@ pub(crate) fn main() -> ExitCode {
         Err(failure) => {
             if let Some(error) = failure.error {
                 eprintln!("gateway: {}", chain(error.as_ref()));
-                if matches!(cli.command, Command::Run) {
+                if matches!(cli.command, Command::Run { .. }) {
                     eprintln!("  do     gateway check, with the same settings, names the cause");
                 }
             }
@@ -146,7 +161,7 @@ fn act(cli: &Cli) -> Result<(), Failure> {
     let file = cli.config.as_deref();
     match &cli.command {
         Command::Version { json } => version(*json),
-        Command::Config { command } => config::act(command, &settings(cli)?),
+        Command::Config { command } => config::act(command, cli.no_color, || settings(cli)),
         Command::Spool(spool) => spool::act(spool, || settings(cli)),
         Command::Check(check) => check::act(check, file, cli.no_color),
         Command::Explain(explain) => explain::act(explain),
@@ -155,9 +170,12 @@ fn act(cli: &Cli) -> Result<(), Failure> {
         Command::Device { command } => device::act(command, &settings(cli)?),
         Command::Cmd { command } => cmd::act(command, &settings(cli)?),
         Command::Tap(args) => tap::act(args, || settings(cli)),
-        Command::Run => {
+        Command::Run { json } => {
             let settings = settings(cli)?;
-            let config = Config::new(&settings).map_err(|error| Failure::new(2, error))?;
+            let mut config = Config::new(&settings).map_err(|error| Failure::new(2, error))?;
+            if *json {
+                config.log.json = Some(true);
+            }
             run::act(config, &settings)
         }
     }
