@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use contract::{GatewayId, keys};
-use settings::{Key, Settings, SettingsError};
+use settings::{Key, Row, Settings, SettingsError};
 use thiserror::Error;
 
 use crate::access::{AccessConfig, ListFileError};
@@ -264,6 +264,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// How to log.
     pub log: LogConfig,
+    /// Every setting as it may be shown, for the pages.
+    pub shown: Vec<Row>,
 }
 
 /// How to log.
@@ -323,6 +325,7 @@ impl Config {
             uplink,
             http: http_addr(settings)?,
             log: log(settings)?,
+            shown: settings.rows(),
             gateway,
         })
     }

@@ -105,6 +105,7 @@ impl Admin {
             .route("/events", get(pages::events))
             .route("/commands", get(pages::commands))
             .route("/metrics", get(pages::metrics))
+            .route("/support", get(pages::support))
             .route("/tap", get(tap::tap))
             .layer(map_response(guarded))
             .with_state(self)

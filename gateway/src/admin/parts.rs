@@ -6,6 +6,7 @@
 //!
 //! Invariant: an IMEI leaves here in the style of `log.imei`.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
@@ -35,6 +36,10 @@ pub struct Parts {
     pub downlink: Option<Downlink>,
     /// The certificate for trackers; empty until the doors are open, or without a TLS door.
     pub identity: Arc<OnceLock<Arc<Identity>>>,
+    /// Every setting as it may be shown, with its origin.
+    pub settings: Arc<Value>,
+    /// Where the spool is.
+    pub spool_dir: PathBuf,
 }
 
 impl Parts {
@@ -108,9 +113,6 @@ pub(super) fn word_of(outcome: &Outcome) -> String {
 
 fn who_may_talk(access: &Access, style: ImeiStyle) -> Value {
     let now = access.status();
-    let refused = access.refused();
-    let shown = refused.iter().take(REFUSED_SHOWN);
-    let shown = shown.map(|device| of_refused(device, style));
     json!({
         "mode": now.mode,
         "accepts": now.to_words(),
@@ -118,8 +120,15 @@ fn who_may_talk(access: &Access, style: ImeiStyle) -> Value {
         "window_left_s": now.window_left_s,
         "window_until_ms": now.window_left_s.map(|left| clock::now_ms() + left * 1_000),
         "trouble": now.trouble,
-        "refused": shown.collect::<Vec<_>>(),
+        "refused": refused(access, REFUSED_SHOWN, style),
     })
+}
+
+/// Who was sent away and did not get in since, the last one first.
+pub(super) fn refused(access: &Access, limit: usize, style: ImeiStyle) -> Value {
+    let refused = access.refused();
+    let shown = refused.iter().take(limit);
+    shown.map(|device| of_refused(device, style)).collect()
 }
 
 fn of_refused(device: &RefusedDevice, style: ImeiStyle) -> Value {
@@ -129,7 +138,7 @@ fn of_refused(device: &RefusedDevice, style: ImeiStyle) -> Value {
         "why": device.reason,
         "nearest": nearest,
         "peer": device.peer,
-        "last_seen_ms": device.last_seen_ms,
+        "at_ms": device.last_seen_ms,
         "times": device.count,
     })
 }

@@ -12,6 +12,7 @@ mod run;
 mod selftest;
 mod spool;
 mod status;
+mod support;
 mod tap;
 
 use std::path::PathBuf;
@@ -99,6 +100,9 @@ enum Command {
     /// be used, 4 the spool or its disk fails.
     #[command(after_help = spool::EXAMPLES)]
     Spool(spool::Spool),
+    /// Write one file with everything that somebody who helps needs, and no secret.
+    #[command(after_help = support::EXAMPLES)]
+    Support(support::Support),
     /// What a code such as E-RED-004 means and what to do; without one, all codes.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::Explain),
@@ -169,6 +173,7 @@ fn act(cli: &Cli) -> Result<(), Failure> {
         Command::Status(status) => status::act(status, &settings(cli)?),
         Command::Device { command } => device::act(command, &settings(cli)?),
         Command::Cmd { command } => cmd::act(command, &settings(cli)?),
+        Command::Support(args) => support::act(args, file),
         Command::Tap(args) => tap::act(args, || settings(cli)),
         Command::Run { json } => {
             let settings = settings(cli)?;

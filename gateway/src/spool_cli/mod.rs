@@ -252,6 +252,18 @@ pub fn act(command: &SpoolCommand, place: &Place, as_json: bool) -> Result<(), S
     }
 }
 
+/// What `stat` and `ls` print as JSON, for whoever helps from afar.
+/// # Errors
+/// As they.
+pub fn facts(place: &Place) -> Result<String, SpoolCliError> {
+    let view = look(&place.dir)?;
+    let mut text = stat::Report::new(&place.dir, &view, place.bytes_max).json();
+    for segment in view.segments() {
+        text += &ls::json(&segment);
+    }
+    Ok(text)
+}
+
 /// Looks at a directory; an empty one is an empty spool, one with other files in it is none.
 fn look(dir: &Path) -> Result<View<RealFs>, SpoolCliError> {
     let view = View::open(RealFs::read_only(dir)?)?;
