@@ -68,6 +68,12 @@ pub enum Kind {
     Other(&'static str),
 }
 
+/// A moment as events are printed with it: `2026-11-21 17:42:07`, UTC.
+#[must_use]
+pub fn moment(at_ms: u64) -> String {
+    clock::utc(at_ms)
+}
+
 impl Kind {
     /// The code in `/events`.
     #[must_use]

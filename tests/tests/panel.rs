@@ -5,8 +5,18 @@
 //! needs no Redis: a gateway without one is a gateway offline.
 #![allow(clippy::unwrap_used)]
 
+#[path = "panel/bundle.rs"]
+mod bundle;
+#[path = "panel/changes.rs"]
+mod changes;
 #[path = "panel/gateway_box.rs"]
 mod gateway_box;
+#[path = "panel/json.rs"]
+mod json;
+#[path = "panel/page.rs"]
+mod page;
+#[path = "panel/support.rs"]
+mod support;
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixDatagram;

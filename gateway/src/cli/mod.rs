@@ -5,6 +5,7 @@ mod check;
 mod cmd;
 mod config;
 mod device;
+mod events;
 mod explain;
 mod import;
 mod output;
@@ -86,6 +87,9 @@ enum Command {
         #[command(subcommand)]
         command: cmd::CmdCommand,
     },
+    /// What happened lately at the running gateway, in words.
+    #[command(after_help = events::EXAMPLES)]
+    Events(events::Events),
     /// Show frames as the running gateway keeps them; until Ctrl-C.
     #[command(after_help = tap::EXAMPLES)]
     Tap(TapArgs),
@@ -173,6 +177,7 @@ fn act(cli: &Cli) -> Result<(), Failure> {
         Command::Status(status) => status::act(status, &settings(cli)?),
         Command::Device { command } => device::act(command, &settings(cli)?),
         Command::Cmd { command } => cmd::act(command, &settings(cli)?),
+        Command::Events(args) => events::act(args, &settings(cli)?),
         Command::Support(args) => support::act(args, file),
         Command::Tap(args) => tap::act(args, || settings(cli)),
         Command::Run { json } => {

@@ -132,6 +132,14 @@ fn text(said: &Value, failed: bool) -> String {
             number(&downlink["on_the_way"]),
         ));
     }
+    for (whose, days) in [
+        ("Redis", &uplink["certificate_left_days"]),
+        ("trackers", &said["doors"]["certificate_left_days"]),
+    ] {
+        if let Some(days) = days.as_f64() {
+            text.push_str(&format!("          certificate for {whose}: {days:.0} days left\n"));
+        }
+    }
     if failed {
         text.push_str("          × STORAGE FAILED: nothing is acknowledged until a restart\n");
     }

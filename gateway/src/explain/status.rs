@@ -2,7 +2,7 @@
 
 super::declare! {
     NOBODY = "E-STA-001", 3, "no gateway answers",
-        "The commands status, device ls and learn, cmd ls and cancel, tap and support ask the running gateway at http.listen. It does not run, or was started with another http.listen; give the same --config, or the same environment, as the service has.";
+        "The commands status, device ls and learn, cmd ls and cancel, events, tap and support ask the running gateway at http.listen. It does not run, or was started with another http.listen; give the same --config, or the same environment, as the service has.";
     NO_PAGES = "E-STA-002", 2, "http.listen is empty",
         "This gateway serves no pages, so it cannot be asked. Set http.listen to 127.0.0.1:8080 and restart it.";
     STRANGER = "E-STA-003", 3, "what answers is no gateway",
@@ -21,4 +21,6 @@ super::declare! {
         "The learn window belongs to access.mode = learn. In the mode list, trackers are let in one by one with `gateway device allow IMEI`; in the mode open, everybody is in already.";
     NOT_LEARNED = "E-STA-010", 4, "the learn window could not be written down",
         "The gateway could not write the file that counts the learn window, beside access.learned, so the window is as it was: opened without that, a restart would open it again. Look at the disk and at who owns the directory.";
+    NO_EVENTS = "E-STA-011", 3, "this gateway does not list its events",
+        "The running gateway has no page with events: it is older than this command. Restart it with the new binary.";
 }

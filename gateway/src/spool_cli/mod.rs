@@ -238,6 +238,7 @@ pub fn act(command: &SpoolCommand, place: &Place, as_json: bool) -> Result<(), S
                 all: *all,
                 lane: *lane,
                 notes: *notes,
+                as_json,
             };
             export.print(dir)
         }
