@@ -138,7 +138,10 @@ pub enum BundleError {
     #[error("its {} cannot be understood", MANIFEST)]
     Manifest(#[source] serde_json::Error),
     /// Update this program first.
-    #[error("it has format {found}, and this program knows {} only: update it first", FORMAT)]
+    #[error(
+        "it has format {found}, and this program knows {} only: update it first",
+        FORMAT
+    )]
     Format {
         /// Which.
         found: u32,
@@ -160,7 +163,11 @@ impl Bundle {
         let mut found: [Option<Vec<u8>>; NAMES.len()] = Default::default();
         let mut archive = tar::Archive::new(plain.as_slice());
         // Raw: an entry that renames or links the next one is refused, not obeyed.
-        for entry in archive.entries().map_err(BundleError::Unreadable)?.raw(true) {
+        for entry in archive
+            .entries()
+            .map_err(BundleError::Unreadable)?
+            .raw(true)
+        {
             let mut entry = entry.map_err(BundleError::Unreadable)?;
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let kind = entry.header().entry_type();
@@ -189,7 +196,8 @@ impl Bundle {
             file.ok_or(BundleError::Missing { name })
         };
         let manifest = next()?;
-        let manifest: Manifest = serde_json::from_slice(&manifest).map_err(BundleError::Manifest)?;
+        let manifest: Manifest =
+            serde_json::from_slice(&manifest).map_err(BundleError::Manifest)?;
         if manifest.format != FORMAT {
             let found = manifest.format;
             return Err(BundleError::Format { found });
@@ -299,7 +307,9 @@ mod tests {
     }
 
     fn packed(files: &[(String, Vec<u8>)]) -> Vec<u8> {
-        let files = files.iter().map(|(name, file)| (name.as_str(), file.as_slice()));
+        let files = files
+            .iter()
+            .map(|(name, file)| (name.as_str(), file.as_slice()));
         pack(files, 0, false).unwrap()
     }
 
@@ -332,7 +342,10 @@ mod tests {
             assert_eq!(bytes.starts_with(&ZSTD_MAGIC), compress);
         }
         let shown = format!("{:?}", bundle());
-        assert!(shown.contains("Vilnius") && !shown.contains("private"), "{shown}");
+        assert!(
+            shown.contains("Vilnius") && !shown.contains("private"),
+            "{shown}"
+        );
         let dir = with_entry(tar::EntryType::Directory, "tls/", b"");
         assert_eq!(Bundle::read(&dir).unwrap(), bundle());
     }
@@ -342,7 +355,11 @@ mod tests {
         for compress in [false, true] {
             let bytes = bundle().write(compress).unwrap();
             // The 1024 zero bytes at the end of a tar say nothing.
-            let end = if compress { bytes.len() } else { bytes.len() - 1024 };
+            let end = if compress {
+                bytes.len()
+            } else {
+                bytes.len() - 1024
+            };
             for length in 0..end {
                 // A file of 512 zero bytes or less may end with its last byte.
                 let read = Bundle::read(&bytes[..length]);
@@ -382,7 +399,10 @@ mod tests {
             "",
         ] {
             let error = Bundle::read(&with_entry(tar::EntryType::Regular, name, b"x")).unwrap_err();
-            assert!(matches!(error, BundleError::Stranger { .. }), "{name}: {error}");
+            assert!(
+                matches!(error, BundleError::Stranger { .. }),
+                "{name}: {error}"
+            );
         }
     }
 
@@ -402,7 +422,10 @@ mod tests {
             tar::EntryType::GNUSparse,
         ] {
             let error = Bundle::read(&with_entry(kind, KEY, b"")).unwrap_err();
-            assert!(matches!(error, BundleError::NotAFile { .. }), "{kind:?}: {error}");
+            assert!(
+                matches!(error, BundleError::NotAFile { .. }),
+                "{kind:?}: {error}"
+            );
         }
     }
 

@@ -31,7 +31,7 @@ use crate::clock;
 use crate::observe::in_words;
 use crate::session::{ImeiList, Mode, Refusal, Verdict, decide};
 use refused::Refused;
-use window::Window;
+use window::{Window, whole_seconds};
 
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
@@ -412,7 +412,8 @@ impl Access {
     /// For status pages and the line at the start.
     #[must_use]
     pub fn status(&self) -> AccessStatus {
-        let window_left_s = self.window_left().map(|left| left.as_secs());
+        // Rounded up: nothing is called closed that is open.
+        let window_left_s = self.window_left().map(|left| whole_seconds(left).as_secs());
         let state = self.state();
         AccessStatus {
             mode: self.shared.config.mode,

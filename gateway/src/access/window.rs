@@ -20,7 +20,7 @@ const USED: &str = "used_s";
 
 /// First word of its second line, which is there once an operator opened or closed the window: how
 /// much running time that makes from the first start on, and what `access.learn_for` was then.
-const GRANTED: &str = "granted_s";
+const GRANTED: &str = "granted_ms";
 
 /// Longest that an operator may open it for at once.
 pub(super) const REOPEN_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -71,7 +71,7 @@ impl Window {
     pub(super) fn reopen(&mut self, span: Duration, now: Instant) -> io::Result<()> {
         // A file that could not be understood counts as used up; from here on it can be.
         let used = self.used(now).min(self.total().max(self.learn_for));
-        let granted = whole_seconds(used) + span.min(REOPEN_MAX);
+        let granted = used + span.min(REOPEN_MAX);
         let next = Self {
             path: self.path.clone(),
             learn_for: self.learn_for,
@@ -89,7 +89,7 @@ impl Window {
     fn write(&self, leased: Duration) -> io::Result<()> {
         let mut text = format!("{USED} {}\n", whole_seconds(leased).as_secs());
         if let Some(granted) = self.granted {
-            let (granted, of) = (granted.as_secs(), self.learn_for.as_millis());
+            let (granted, of) = (granted.as_millis(), self.learn_for.as_millis());
             text += &format!("{GRANTED} {granted} {of}\n");
         }
         list_file::replace(&self.path, &text)
@@ -114,7 +114,7 @@ impl Window {
 }
 
 /// Never less than it is.
-fn whole_seconds(duration: Duration) -> Duration {
+pub(super) fn whole_seconds(duration: Duration) -> Duration {
     Duration::from_secs(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
 }
 
@@ -126,8 +126,8 @@ fn parse(text: &str, learn_for: Duration) -> Option<(Duration, Option<Duration>)
     if granted.trim().is_empty() {
         return Some((used, None));
     }
-    let (seconds, of) = granted.strip_prefix(GRANTED)?.trim().split_once(' ')?;
-    let granted = Duration::from_secs(seconds.parse().ok()?);
+    let (granted, of) = granted.strip_prefix(GRANTED)?.trim().split_once(' ')?;
+    let granted = Duration::from_millis(granted.parse().ok()?);
     let is_void = of.parse::<u128>().ok()? != learn_for.as_millis();
     Some((used, (!is_void).then_some(granted)))
 }
@@ -201,8 +201,9 @@ mod tests {
             window.lease(later + Duration::from_secs(second)).unwrap();
         }
         assert!(open(MINUTE, later).left(later).is_zero(), "{window:?}");
-        // Closed at once, and closed after a restart.
+        // Closed at once, and closed after a restart, also in the middle of a second.
         window.reopen(MINUTE, later).unwrap();
+        let later = later + Duration::from_millis(1_300);
         window.reopen(Duration::ZERO, later).unwrap();
         assert!(window.left(later).is_zero() && open(MINUTE, later).left(later).is_zero());
         // Other settings count again: so much of an hour is left as was not used before.
@@ -236,9 +237,9 @@ mod tests {
             "used_s -1",
             "used_s x\n",
             "5",
-            "used_s 1\ngranted_s",
-            "used_s 1\ngranted_s 5",
-            "used_s 1\ngranted_s x 60000",
+            "used_s 1\ngranted_ms",
+            "used_s 1\ngranted_ms 5",
+            "used_s 1\ngranted_ms x 60000",
             "used_s 1\nmore",
         ] {
             std::fs::write(&path, text).unwrap();

@@ -59,7 +59,9 @@ fn refusal(peer: IpAddr, headers: &HeaderMap) -> Option<&'static str> {
         Some("the header Host must name a loopback address")
     } else if only(HEADER) != Some("1") {
         Some("the header X-Milepost: 1 is missing")
-    } else if origin && only(ORIGIN.as_str()).and_then(|origin| origin.strip_prefix("http://")) != host {
+    } else if origin
+        && only(ORIGIN.as_str()).and_then(|origin| origin.strip_prefix("http://")) != host
+    {
         Some("a page of another origin asks for this")
     } else {
         None
@@ -71,7 +73,9 @@ fn is_loopback(host: &str) -> bool {
     if let Ok(addr) = host.parse::<SocketAddr>() {
         return addr.ip().is_loopback();
     }
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     if let Ok(ip) = bare.unwrap_or(host).parse::<IpAddr>() {
         return ip.is_loopback();
     }
@@ -100,8 +104,15 @@ pub(super) async fn cancel(State(admin): State<Admin>, cid: String) -> Answer {
         TakenBack::Yes => {
             tracing::info!(cid, "order taken back by an operator");
             let events = &admin.metrics.panel.events;
-            events.note(Kind::CommandCancelled, None, format!("order {cid} taken back by an operator"));
-            answer(StatusCode::OK, json!({ "cid": cid, "cancelled": true, "state": "cancelled" }))
+            events.note(
+                Kind::CommandCancelled,
+                None,
+                format!("order {cid} taken back by an operator"),
+            );
+            answer(
+                StatusCode::OK,
+                json!({ "cid": cid, "cancelled": true, "state": "cancelled" }),
+            )
         }
         TakenBack::OnItsWay(state) => answer(
             StatusCode::CONFLICT,
@@ -140,10 +151,17 @@ pub(super) async fn learn(State(admin): State<Admin>, RawQuery(query): RawQuery)
             let accepts = access.status().to_words();
             let text = match left.is_zero() {
                 true => "learn window closed by an operator".to_owned(),
-                false => format!("learn window opened by an operator for {}", crate::observe::in_words(left)),
+                false => format!(
+                    "learn window opened by an operator for {}",
+                    crate::observe::in_words(left)
+                ),
             };
             tracing::info!(accepts, "{text}");
-            admin.metrics.panel.events.note(Kind::LearnWindow, None, text);
+            admin
+                .metrics
+                .panel
+                .events
+                .note(Kind::LearnWindow, None, text);
             answer(
                 StatusCode::OK,
                 json!({ "window_left_s": left.as_secs(), "accepts": accepts }),
@@ -180,13 +198,26 @@ mod tests {
     #[test]
     fn this_machine_with_the_header_and_nobody_else() {
         let mine = ("x-milepost", "1");
-        for host in ["127.0.0.1:8080", "127.8.0.1", "localhost:8080", "LOCALHOST", "[::1]:8080", "[::1]"] {
+        for host in [
+            "127.0.0.1:8080",
+            "127.8.0.1",
+            "localhost:8080",
+            "LOCALHOST",
+            "[::1]:8080",
+            "[::1]",
+        ] {
             assert_eq!(asked("127.0.0.1", &[("host", host), mine]), None, "{host}");
             assert_eq!(asked("::1", &[("host", host), mine]), None, "{host}");
             assert_eq!(asked("::ffff:127.0.0.1", &[("host", host), mine]), None);
         }
         let host = ("host", "127.0.0.1:8080");
-        assert_eq!(asked("127.0.0.1", &[host, mine, ("origin", "http://127.0.0.1:8080")]), None);
+        assert_eq!(
+            asked(
+                "127.0.0.1",
+                &[host, mine, ("origin", "http://127.0.0.1:8080")]
+            ),
+            None
+        );
         for (peer, headers) in [
             ("192.0.2.7", &[host, mine][..]),
             ("127.0.0.1", &[host]),
@@ -200,9 +231,18 @@ mod tests {
             ("127.0.0.1", &[("host", "localhost:80:80"), mine]),
             ("127.0.0.1", &[("host", "localhost@evil.example"), mine]),
             ("127.0.0.1", &[("host", "192.0.2.7:8080"), mine]),
-            ("127.0.0.1", &[host, mine, ("origin", "http://evil.example")]),
-            ("127.0.0.1", &[host, mine, ("origin", "http://localhost:3000")]),
-            ("127.0.0.1", &[host, mine, ("origin", "https://127.0.0.1:8080")]),
+            (
+                "127.0.0.1",
+                &[host, mine, ("origin", "http://evil.example")],
+            ),
+            (
+                "127.0.0.1",
+                &[host, mine, ("origin", "http://localhost:3000")],
+            ),
+            (
+                "127.0.0.1",
+                &[host, mine, ("origin", "https://127.0.0.1:8080")],
+            ),
             ("127.0.0.1", &[host, mine, ("origin", "null")]),
         ] {
             assert!(asked(peer, headers).is_some(), "{peer} {headers:?}");

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::access::{Access, RefusedDevice};
 use crate::clock;
-use crate::downlink::{Downlink, Outcome};
 use crate::downlink::queue::OrderView;
+use crate::downlink::{Downlink, Outcome};
 use crate::listen::Identity;
 use crate::logbook::ImeiStyle;
 
@@ -63,12 +63,15 @@ impl Parts {
     /// The object of `/commands`: so many of the orders that wait or are on their way, and so many
     /// of the last outcomes.
     pub(super) fn commands(&self, limit: usize, outcomes: usize, style: ImeiStyle) -> Value {
-        let ended = self.downlink.as_ref().map(Downlink::outcomes);
-        let ended = ended.unwrap_or_default();
-        let ended = ended.iter().take(outcomes);
-        let ended = ended.map(|outcome| of_outcome(outcome, style));
         let orders = self.downlink.as_ref().map(Downlink::snapshot);
         let orders = orders.unwrap_or_default();
+        let ended = self.downlink.as_ref().map(Downlink::outcomes);
+        let ended = ended.unwrap_or_default();
+        // One that was sent has been reported already, and is on its way still.
+        let is_here = |outcome: &&Outcome| orders.iter().any(|order| order.cid == outcome.cid);
+        let ended = ended.iter().filter(|outcome| !is_here(outcome));
+        let ended = ended.take(outcomes);
+        let ended = ended.map(|outcome| of_outcome(outcome, style));
         let shown = orders
             .iter()
             .take(limit)

@@ -96,11 +96,7 @@ pub(super) fn post(
     fetch(addr, &format!("POST {path}"), body)
 }
 
-fn fetch(
-    addr: SocketAddr,
-    request: &str,
-    body: &str,
-) -> Result<(u16, Option<Value>), AskError> {
+fn fetch(addr: SocketAddr, request: &str, body: &str) -> Result<(u16, Option<Value>), AskError> {
     let (code, body) = said(addr, request, body)?;
     Ok((code, serde_json::from_str(&body).ok()))
 }

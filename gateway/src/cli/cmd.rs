@@ -112,7 +112,8 @@ fn cancel(args: &Cancel, settings: &Settings) -> Result<(), Failure> {
         return Ok(());
     }
     if !args.yes {
-        let why = format!("{cid} would be taken back and not be sent: say --yes, or --dry-run to look");
+        let why =
+            format!("{cid} would be taken back and not be sent: say --yes, or --dry-run to look");
         return Err(Failure::new(2, why));
     }
     let addr = ask::addr(settings)?;
@@ -121,13 +122,26 @@ fn cancel(args: &Cancel, settings: &Settings) -> Result<(), Failure> {
     let state = word(&answer, "state");
     match code {
         200 => {
-            say(args, cid, "cancelled", "is taken back; the cloud hears nack, cancelled");
+            say(
+                args,
+                cid,
+                "cancelled",
+                "is taken back; the cloud hears nack, cancelled",
+            );
             Ok(())
         }
         409 => Err(failure(&pages::TOO_LATE, cid, &state)),
         404 if answer["state"] == "unknown" => Err(failure(&pages::NO_ORDER, cid, &state)),
-        403 => Err(AskError::NoChange { addr, why: word(&answer, "error") }.into()),
-        code => Err(AskError::Stranger { addr, answer: format!("{code}") }.into()),
+        403 => Err(AskError::NoChange {
+            addr,
+            why: word(&answer, "error"),
+        }
+        .into()),
+        code => Err(AskError::Stranger {
+            addr,
+            answer: format!("{code}"),
+        }
+        .into()),
     }
 }
 
@@ -143,7 +157,10 @@ fn say(args: &Cancel, cid: &str, state: &str, words: &str) {
 }
 
 fn failure(page: &'static gateway::explain::Page, cid: &str, state: &str) -> Failure {
-    Failure::new(page.exit, format!("{}  {cid}: {} ({state})", page.code, page.title))
+    Failure::new(
+        page.exit,
+        format!("{}  {cid}: {} ({state})", page.code, page.title),
+    )
 }
 
 fn word(object: &Value, name: &str) -> String {

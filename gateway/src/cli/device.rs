@@ -1,12 +1,15 @@
 //! `gateway device`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use codec::Imei;
 use gateway::access::{self, ListFileError};
 use gateway::config;
+use gateway::events::moment;
 use gateway::explain::status as pages;
+use gateway::observe::in_words;
 use gateway::session::ListLine;
 use serde_json::{Value, json};
 use settings::Settings;
@@ -70,7 +73,7 @@ fn span_s(text: &str) -> Result<u64, String> {
     let typed = [(variable, text.to_owned())];
     let settings = Settings::read(config::KEYS, config::ENV_PREFIX, None, typed);
     let span = settings.and_then(|settings| settings.duration("access.learn_for"));
-    let span: std::time::Duration = span.map_err(|_| "give a time like 30m or 2h".to_owned())?;
+    let span: Duration = span.map_err(|_| "give a time like 30m or 2h".to_owned())?;
     Ok(span.as_secs())
 }
 
@@ -196,6 +199,48 @@ fn learn(span_s: Option<u64>, json: bool, settings: &Settings) -> Result<(), Fai
     Ok(())
 }
 
+fn refused(imei: &str, device: &Value) -> String {
+    let word = |name: &str| device[name].as_str();
+    let mut text = format!("{imei}  REFUSED: {}", word("why").unwrap_or("–"));
+    if let Some(nearest) = word("nearest") {
+        text += &format!("; perhaps a misprint: {nearest} is known");
+    }
+    if let (Some(times), Some(at_ms)) = (device["times"].as_u64(), device["at_ms"].as_u64()) {
+        let from = word("peer").map_or(String::new(), |peer| format!(" from {peer}"));
+        text += &format!(" ({times} times, last {} UTC{from})", moment(at_ms));
+    }
+    text + "\n"
+}
+
+/// What the page's table shows.
+fn heard(imei: &str, device: &Value) -> String {
+    let number = |name: &str| device[name].as_u64();
+    let word = |name: &str| device[name].as_str();
+    let span = |ms| in_words(Duration::from_millis(ms));
+    let mut parts = vec![format!(
+        "last seen {} UTC",
+        moment(number("last_seen_ms").unwrap_or(0))
+    )];
+    parts.extend(number("delay_ms").map(|ms| format!("delay {}", span(ms))));
+    parts.push(match (word("clock"), number("clock_ahead_ms")) {
+        (Some("ahead"), Some(ms)) => format!("clock AHEAD by {}", span(ms)),
+        (clock, _) => format!("clock {}", clock.unwrap_or("unknown")),
+    });
+    let degrees = |name: &str| device[name].as_i64().map(|e7| e7 as f64 / 1e7);
+    parts.push(match (degrees("latitude_e7"), degrees("longitude_e7")) {
+        (Some(latitude), Some(longitude)) => format!("{latitude:.5},{longitude:.5}"),
+        _ => "no fix yet".to_owned(),
+    });
+    parts.extend(number("speed_kmh").map(|speed| format!("{speed} km/h")));
+    parts.extend(number("records").map(|records| format!("{records} records")));
+    let (codec, transport) = (
+        word("codec").unwrap_or("–"),
+        word("transport").unwrap_or("–"),
+    );
+    parts.push(format!("codec {codec} over {transport}"));
+    format!("{imei}  {}\n", parts.join(" · "))
+}
+
 /// The IMEI first, then whatever else is known, by name.
 fn text(device: &Value) -> String {
     let Value::Object(fields) = device else {
@@ -208,8 +253,10 @@ fn text(device: &Value) -> String {
     };
     let imei = fields.get("imei").map_or("–".to_owned(), shown);
     if fields.contains_key("refused") {
-        let why = fields.get("why").map_or("–".to_owned(), shown);
-        return format!("{imei}  REFUSED: {why}\n");
+        return refused(&imei, device);
+    }
+    if device["last_seen_ms"].is_u64() {
+        return heard(&imei, device);
     }
     let rest = fields
         .iter()

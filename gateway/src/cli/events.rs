@@ -61,5 +61,9 @@ fn text(event: &Value) -> String {
         Some(times) if times > 1 => format!("  ({times} times)"),
         _ => String::new(),
     };
-    format!("{when} UTC {sign} {:<18} {}{imei}{times}\n", word("code"), word("text"))
+    format!(
+        "{when} UTC {sign} {:<18} {}{imei}{times}\n",
+        word("code"),
+        word("text")
+    )
 }

@@ -65,7 +65,10 @@ pub(super) fn act(args: &ImportArgs, no_color: bool) -> Result<(), Failure> {
         }
     };
     let bytes = read(&args.bundle).map_err(|error| {
-        failure(&pages::UNREADABLE, &format!("{}: {error}", args.bundle.display()))
+        failure(
+            &pages::UNREADABLE,
+            &format!("{}: {error}", args.bundle.display()),
+        )
     })?;
     let read = match bundle::read(&bytes, &args.bundle) {
         Ok(read) => read,
@@ -83,7 +86,8 @@ pub(super) fn act(args: &ImportArgs, no_color: bool) -> Result<(), Failure> {
         return Ok(());
     }
     if bundle::replaces(&targets) && !args.yes {
-        let what = "files with other contents are in place; --yes replaces them and keeps them as .bak";
+        let what =
+            "files with other contents are in place; --yes replaces them and keeps them as .bak";
         return Err(failure(&pages::IN_PLACE, what));
     }
     let owner = match rustix::process::geteuid().is_root() {
@@ -91,11 +95,13 @@ pub(super) fn act(args: &ImportArgs, no_color: bool) -> Result<(), Failure> {
         false => None,
     };
     if owner.is_none() {
-        eprintln!("the files belong to whoever runs this: see that the gateway's user can read {}", args.dir.display());
+        eprintln!(
+            "the files belong to whoever runs this: see that the gateway's user can read {}",
+            args.dir.display()
+        );
     }
-    bundle::apply(&targets, &args.dir, owner).map_err(|(path, error)| {
-        failure(&pages::WRITE, &format!("{}: {error}", path.display()))
-    })?;
+    bundle::apply(&targets, &args.dir, owner)
+        .map_err(|(path, error)| failure(&pages::WRITE, &format!("{}: {error}", path.display())))?;
     if !args.json {
         output::print(&next(&targets, &args.dir));
     }
@@ -143,8 +149,12 @@ fn next(targets: &[Target], dir: &Path) -> String {
     let settings = dir.join("gateway.toml");
     let check = format!("gateway check --config {}", settings.display());
     match changed("gateway.toml").map(|target| target.change) {
-        Some(Change::New) => format!("next: {check}; then systemctl enable --now milepost-gateway\n"),
-        Some(_) => format!("next: {check}; then systemctl restart milepost-gateway (settings are read at its start)\n"),
+        Some(Change::New) => {
+            format!("next: {check}; then systemctl enable --now milepost-gateway\n")
+        }
+        Some(_) => format!(
+            "next: {check}; then systemctl restart milepost-gateway (settings are read at its start)\n"
+        ),
         None if targets.iter().all(|target| target.change == Change::Same) => {
             "nothing to do: everything is in place\n".to_owned()
         }

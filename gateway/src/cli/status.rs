@@ -137,7 +137,9 @@ fn text(said: &Value, failed: bool) -> String {
         ("trackers", &said["doors"]["certificate_left_days"]),
     ] {
         if let Some(days) = days.as_f64() {
-            text.push_str(&format!("          certificate for {whose}: {days:.0} days left\n"));
+            text.push_str(&format!(
+                "          certificate for {whose}: {days:.0} days left\n"
+            ));
         }
     }
     if failed {

@@ -66,15 +66,27 @@ pub(super) fn act(args: &Support, file: Option<&Path>) -> Result<(), Failure> {
     let out = args.out.clone().unwrap_or_else(|| name.into());
 
     let parts = gather(read.as_ref(), file, now_ms)?;
-    let parts: Vec<(&str, String)> = parts.0.into_iter().map(|(name, text)| {
-        let text = if args.full_imei { text } else { shortened(&text) };
-        (name, text)
-    }).collect();
+    let parts: Vec<(&str, String)> = parts
+        .0
+        .into_iter()
+        .map(|(name, text)| {
+            let text = if args.full_imei {
+                text
+            } else {
+                shortened(&text)
+            };
+            (name, text)
+        })
+        .collect();
     let files = parts.iter().map(|(name, text)| (*name, text.as_bytes()));
     let packed = contract::bundle::pack(files, now_ms, true);
     let written = packed.and_then(|bytes| {
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&out)?;
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&out)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
         Ok(bytes.len())
@@ -130,7 +142,10 @@ fn gather(
     parts.put_json("settings.json", &of_settings(settings));
     let dir = settings.path("spool.dir").unwrap_or_else(|_| "/".into());
     parts.put_json("machine.json", &machine::facts(&dir));
-    parts.put("unit.txt", machine::unit().unwrap_or("systemctl knows no such unit\n".to_owned()));
+    parts.put(
+        "unit.txt",
+        machine::unit().unwrap_or("systemctl knows no such unit\n".to_owned()),
+    );
     let place = Place {
         dir,
         bytes_max: settings.bytes("spool.bytes_max").ok(),
@@ -140,7 +155,10 @@ fn gather(
         Err(error) => parts.put("spool.txt", format!("{}\n", chain(&error))),
     }
     let Ok(addr) = ask::addr(settings) else {
-        parts.put("running.txt", "http.listen is empty: a running gateway cannot be asked\n");
+        parts.put(
+            "running.txt",
+            "http.listen is empty: a running gateway cannot be asked\n",
+        );
         return Ok(parts);
     };
     match ask::get(addr, "/support") {

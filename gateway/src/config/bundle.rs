@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, fchown, chown};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown, fchown};
 use std::path::{Path, PathBuf};
 
 use contract::bundle::{AUTHORITY, Bundle, BundleError, CERTIFICATE, KEY, SETTINGS};
@@ -69,10 +69,15 @@ impl Owner {
     }
 
     fn in_passwd(passwd: &str, name: &str) -> Option<Self> {
-        let line = passwd.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        let line = passwd
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
         let mut fields = line.split(':').skip(1);
         let mut id = || fields.next()?.parse().ok();
-        Some(Self { uid: id()?, gid: id()? })
+        Some(Self {
+            uid: id()?,
+            gid: id()?,
+        })
     }
 }
 
@@ -109,7 +114,10 @@ pub fn judge(bundle: &Bundle, place: &Path, dir: &Path, now_ms: u64) -> Vec<Look
     );
     for finding in &mut of_certificate.findings {
         // A warning where the files come from two hands; here they come from one.
-        if finding.page.is_some_and(|page| page.code == cert_pages::OTHER_CA.code) {
+        if finding
+            .page
+            .is_some_and(|page| page.code == cert_pages::OTHER_CA.code)
+        {
             finding.page = Some(&pages::AUTHORITY);
             finding.level = Level::Error;
             finding.remedy = "have the bundle made again".to_owned();
@@ -137,7 +145,9 @@ fn manifest(bundle: &Bundle, place: &Path, now_ms: u64) -> Look {
             "have a new one made",
         );
     } else {
-        look.good(format!("site {site}, gateway {gateway}, made {made}, to be used until {until}"));
+        look.good(format!(
+            "site {site}, gateway {gateway}, made {made}, to be used until {until}"
+        ));
     }
     look
 }
@@ -158,7 +168,10 @@ fn of_settings(bundle: &Bundle, place: &Path, dir: &Path) -> Look {
     let settings = match read {
         Ok(settings) => settings,
         Err(error) => {
-            bad(chain(&error), "update this gateway, or have the bundle made again");
+            bad(
+                chain(&error),
+                "update this gateway, or have the bundle made again",
+            );
             return look;
         }
     };
@@ -169,7 +182,10 @@ fn of_settings(bundle: &Bundle, place: &Path, dir: &Path) -> Look {
     let id = settings.optional_text("gateway.id").ok().flatten();
     if id != Some(bundle.manifest.gateway.as_str()) {
         let id = id.unwrap_or("not set");
-        let why = format!("gateway.id is {id}, bundle.json says {}", bundle.manifest.gateway);
+        let why = format!(
+            "gateway.id is {id}, bundle.json says {}",
+            bundle.manifest.gateway
+        );
         bad(why, "have the bundle made again");
         return look;
     }
@@ -182,12 +198,18 @@ fn of_settings(bundle: &Bundle, place: &Path, dir: &Path) -> Look {
         let written = dir.join(name);
         if named.as_deref() != Some(&*written) {
             let named = named.map_or("not set".to_owned(), |path| path.display().to_string());
-            let why = format!("{key} is {named}, and the import would write {}", written.display());
-            bad(why, "name the directory it was made for with --dir, or have it made for this one");
+            let why = format!(
+                "{key} is {named}, and the import would write {}",
+                written.display()
+            );
+            bad(
+                why,
+                "name the directory it was made for with --dir, or have it made for this one",
+            );
             return look;
         }
     }
-    look.good(format!("{} are understood", SETTINGS));
+    look.good(format!("{SETTINGS} is understood"));
     look
 }
 
@@ -224,14 +246,24 @@ pub fn plan(bundle: &Bundle, dir: &Path) -> Vec<Target> {
 /// Would anything of an operator's be replaced?
 #[must_use]
 pub fn replaces(targets: &[Target]) -> bool {
-    targets.iter().any(|target| target.change == Change::Replaced)
+    targets
+        .iter()
+        .any(|target| target.change == Change::Replaced)
 }
 
 /// Writes what is not the same already. `owner` gets the key, and may read the rest.
 /// # Errors
 /// What the system said, and about which file; those not reached are as they were.
-pub fn apply(targets: &[Target], dir: &Path, owner: Option<Owner>) -> Result<(), (PathBuf, io::Error)> {
-    let changed = || targets.iter().filter(|target| target.change != Change::Same);
+pub fn apply(
+    targets: &[Target],
+    dir: &Path,
+    owner: Option<Owner>,
+) -> Result<(), (PathBuf, io::Error)> {
+    let changed = || {
+        targets
+            .iter()
+            .filter(|target| target.change != Change::Same)
+    };
     if changed().next().is_none() {
         return Ok(());
     }
@@ -320,7 +352,8 @@ mod tests {
 
     #[test]
     fn users_are_found_by_their_whole_name() {
-        let passwd = "root:x:0:0:root:/:/bin/sh\nmilepost2:x:7:8::/:/x\nmilepost:x:993:991::/:/x\nodd:x\n";
+        let passwd =
+            "root:x:0:0:root:/:/bin/sh\nmilepost2:x:7:8::/:/x\nmilepost:x:993:991::/:/x\nodd:x\n";
         let found = |name| Owner::in_passwd(passwd, name);
         assert_eq!(found("milepost"), Some(Owner { uid: 993, gid: 991 }));
         assert_eq!(found("root"), Some(Owner { uid: 0, gid: 0 }));

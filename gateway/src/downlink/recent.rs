@@ -84,7 +84,11 @@ mod tests {
         recent.note(&report(0, CommandStatus::Sent, 1));
         recent.note(&report(1, CommandStatus::Nack, 2));
         recent.note(&report(0, CommandStatus::Ack, 3));
-        let shown: Vec<_> = recent.list().into_iter().map(|o| (o.cid, o.at_ms)).collect();
+        let shown: Vec<_> = recent
+            .list()
+            .into_iter()
+            .map(|o| (o.cid, o.at_ms))
+            .collect();
         assert_eq!(shown, [("0".to_owned(), 3), ("1".to_owned(), 2)]);
         assert_eq!(recent.of("0").unwrap().status, CommandStatus::Ack);
         for cid in 2..=OUTCOMES_MAX {

@@ -91,7 +91,9 @@ impl Export {
                 }
                 lines::write_frame(&stored.bytes, &mut text);
                 if self.as_json {
-                    let objects = text.lines().map(|line| format!("{}\n", json!({ "line": line })));
+                    let objects = text
+                        .lines()
+                        .map(|line| format!("{}\n", json!({ "line": line })));
                     text = objects.collect();
                 }
                 // A closed pipe is the reader's wish, not an error.

@@ -50,7 +50,9 @@ pub fn unit() -> Option<String> {
 
 fn system() -> Option<String> {
     let text = std::fs::read_to_string("/etc/os-release").ok()?;
-    let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    let name = text
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
     Some(name.trim_matches('"').to_owned())
 }
 
@@ -88,10 +90,18 @@ fn disk(dir: &Path) -> Value {
 fn mount(dir: &Path) -> Option<String> {
     let dir = std::fs::canonicalize(dir).ok()?;
     let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    let under = |line: &&str| line.split(' ').nth(1).is_some_and(|place| dir.starts_with(place));
+    let under = |line: &&str| {
+        line.split(' ')
+            .nth(1)
+            .is_some_and(|place| dir.starts_with(place))
+    };
     let place_length = |line: &&str| line.split(' ').nth(1).map_or(0, str::len);
     // Of two at one place the later one hides the earlier.
-    mounts.lines().filter(under).max_by_key(place_length).map(str::to_owned)
+    mounts
+        .lines()
+        .filter(under)
+        .max_by_key(place_length)
+        .map(str::to_owned)
 }
 
 /// Names only: values may be secrets, and those that count are among the settings, masked.
@@ -116,10 +126,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let facts = facts(&dir.path().join("not/there"));
         for name in ["kernel", "machine"] {
-            assert!(facts[name].as_str().is_some_and(|text| text.len() > 2), "{facts}");
+            assert!(
+                facts[name].as_str().is_some_and(|text| text.len() > 2),
+                "{facts}"
+            );
         }
         assert!(facts["memory_bytes"].as_u64().unwrap() > 1 << 20, "{facts}");
-        assert!(facts["disk"]["bytes"].as_u64().unwrap() > 1 << 20, "{facts}");
+        assert!(
+            facts["disk"]["bytes"].as_u64().unwrap() > 1 << 20,
+            "{facts}"
+        );
         assert_eq!(facts["disk"]["dir"], dir.path().display().to_string());
         assert!(variables().iter().all(|name| !name.contains('=')));
     }

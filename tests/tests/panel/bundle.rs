@@ -70,7 +70,12 @@ impl Site {
         let file = self.dir.path().join("a.bundle");
         fs::write(&file, bytes)?;
         let mut command = program()?;
-        command.args(["config", "import"]).arg(&file).arg("--dir").arg(self.target()).args(words);
+        command
+            .args(["config", "import"])
+            .arg(&file)
+            .arg("--dir")
+            .arg(self.target())
+            .args(words);
         Ran::of(command.output()?)
     }
 
@@ -130,7 +135,10 @@ fn a_bundle_makes_a_bare_box_a_gateway_and_a_second_import_changes_nothing() -> 
     assert_eq!(fs::read(target.join(CERTIFICATE))?, site.bundle.certificate);
     assert_eq!(fs::read(target.join(AUTHORITY))?, site.bundle.authority);
     // The program reads what it wrote.
-    let shown = program()?.args(["config", "show", "--config"]).arg(target.join(SETTINGS)).output()?;
+    let shown = program()?
+        .args(["config", "show", "--config"])
+        .arg(target.join(SETTINGS))
+        .output()?;
     let shown = Ran::of(shown)?;
     assert_eq!(shown.code, 0, "{}", shown.err);
     assert!(shown.out.contains("depot-1"), "{}", shown.out);
@@ -158,30 +166,62 @@ fn a_renewed_bundle_replaces_with_yes_alone_and_keeps_what_was_there() -> Result
     let before = site.files()?;
     let shy = site.import(&next, &[])?;
     assert_eq!(shy.code, 2);
-    assert!(shy.err.contains("E-BUN-006") && shy.err.contains("--yes"), "{}", shy.err);
+    assert!(
+        shy.err.contains("E-BUN-006") && shy.err.contains("--yes"),
+        "{}",
+        shy.err
+    );
     assert_eq!(site.files()?, before);
 
     let ran = site.import(&next, &["--yes"])?;
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
-    assert!(ran.out.ends_with("next: systemctl reload milepost-gateway\n"), "{}", ran.out);
+    assert!(
+        ran.out
+            .ends_with("next: systemctl reload milepost-gateway\n"),
+        "{}",
+        ran.out
+    );
     let target = site.target();
     assert_eq!(fs::read(target.join(KEY))?, next.key);
     assert_eq!(fs::read(target.join("tls/box.key.bak"))?, site.bundle.key);
     assert_eq!(mode(&target.join("tls/box.key.bak"))?, 0o600);
-    assert_eq!(fs::read(target.join("tls/box.crt.bak"))?, site.bundle.certificate);
+    assert_eq!(
+        fs::read(target.join("tls/box.crt.bak"))?,
+        site.bundle.certificate
+    );
     let names: Vec<String> = site.files()?.into_iter().map(|(name, ..)| name).collect();
     assert_eq!(
         names,
-        ["gateway.toml", "tls", "tls/box.crt", "tls/box.crt.bak", "tls/box.key", "tls/box.key.bak", "tls/ca.crt"]
+        [
+            "gateway.toml",
+            "tls",
+            "tls/box.crt",
+            "tls/box.crt.bak",
+            "tls/box.key",
+            "tls/box.key.bak",
+            "tls/ca.crt"
+        ]
     );
     // Settings are read at the start alone.
     let mut other = next.clone();
     other.settings += "[log]\nlevel = \"debug\"\n";
     let json = site.import(&other, &["--yes", "--json"])?.json()?;
-    let file = json.iter().find(|line| line["change"] == "replaced").expect("one is replaced");
-    assert!(file["file"].as_str().is_some_and(|name| name.ends_with("gateway.toml")), "{file}");
+    let file = json
+        .iter()
+        .find(|line| line["change"] == "replaced")
+        .expect("one is replaced");
+    assert!(
+        file["file"]
+            .as_str()
+            .is_some_and(|name| name.ends_with("gateway.toml")),
+        "{file}"
+    );
     let back = site.import(&next, &["--yes"])?;
-    assert!(back.out.contains("systemctl restart milepost-gateway"), "{}", back.out);
+    assert!(
+        back.out.contains("systemctl restart milepost-gateway"),
+        "{}",
+        back.out
+    );
     Ok(())
 }
 
@@ -206,18 +246,93 @@ fn nothing_of_a_bundle_that_is_not_right_is_written() -> Result<()> {
         (Vec::new(), "E-BUN-001", 2),
         (good[..good.len() / 2].to_vec(), "E-BUN-001", 2),
         (newer.write(false)?, "E-BUN-002", 2),
-        (with(&|b| { b.settings += "[uplonk]\n"; Ok(()) })?, "E-BUN-003", 2),
-        (with(&|b| { b.settings += "[spool]\nbytes_max = \"much\"\n"; Ok(()) })?, "E-BUN-003", 2),
-        (with(&|b| { b.settings = b.settings.replace("depot-1", "depot-2"); Ok(()) })?, "E-BUN-003", 2),
-        (with(&|b| { b.settings = b.settings.replace("box.key", "other.key"); Ok(()) })?, "E-BUN-003", 2),
-        (with(&|b| { b.settings = b.settings.replace("rediss:", "redis:"); Ok(()) })?, "E-BUN-003", 2),
-        (with(&|b| { b.manifest.expires_ms = b.manifest.created_ms; Ok(()) })?, "E-BUN-004", 1),
-        (with(&|b| identity(b, site.pki.foreign_client("x")?))?, "E-BUN-005", 2),
-        (with(&|b| identity(b, site.pki.expired_client("x")?))?, "E-CRT-004", 1),
-        (with(&|b| identity(b, site.pki.server("x")?))?, "E-CRT-006", 1),
-        (with(&|b| { b.key = fs::read(site.pki.client("y")?.key)?; Ok(()) })?, "E-CRT-003", 2),
-        (with(&|b| { b.key = b.certificate.clone(); Ok(()) })?, "E-CRT-002", 2),
-        (with(&|b| { b.authority = b"-----".to_vec(); Ok(()) })?, "E-CRT-002", 2),
+        (
+            with(&|b| {
+                b.settings += "[uplonk]\n";
+                Ok(())
+            })?,
+            "E-BUN-003",
+            2,
+        ),
+        (
+            with(&|b| {
+                b.settings += "[spool]\nbytes_max = \"much\"\n";
+                Ok(())
+            })?,
+            "E-BUN-003",
+            2,
+        ),
+        (
+            with(&|b| {
+                b.settings = b.settings.replace("depot-1", "depot-2");
+                Ok(())
+            })?,
+            "E-BUN-003",
+            2,
+        ),
+        (
+            with(&|b| {
+                b.settings = b.settings.replace("box.key", "other.key");
+                Ok(())
+            })?,
+            "E-BUN-003",
+            2,
+        ),
+        (
+            with(&|b| {
+                b.settings = b.settings.replace("rediss:", "redis:");
+                Ok(())
+            })?,
+            "E-BUN-003",
+            2,
+        ),
+        (
+            with(&|b| {
+                b.manifest.expires_ms = b.manifest.created_ms;
+                Ok(())
+            })?,
+            "E-BUN-004",
+            1,
+        ),
+        (
+            with(&|b| identity(b, site.pki.foreign_client("x")?))?,
+            "E-BUN-005",
+            2,
+        ),
+        (
+            with(&|b| identity(b, site.pki.expired_client("x")?))?,
+            "E-CRT-004",
+            1,
+        ),
+        (
+            with(&|b| identity(b, site.pki.server("x")?))?,
+            "E-CRT-006",
+            1,
+        ),
+        (
+            with(&|b| {
+                b.key = fs::read(site.pki.client("y")?.key)?;
+                Ok(())
+            })?,
+            "E-CRT-003",
+            2,
+        ),
+        (
+            with(&|b| {
+                b.key = b.certificate.clone();
+                Ok(())
+            })?,
+            "E-CRT-002",
+            2,
+        ),
+        (
+            with(&|b| {
+                b.authority = b"-----".to_vec();
+                Ok(())
+            })?,
+            "E-CRT-002",
+            2,
+        ),
     ] {
         let ran = site.import_bytes(&bytes, &["--yes"])?;
         let said = format!("{}{}", ran.out, ran.err);
@@ -226,7 +341,9 @@ fn nothing_of_a_bundle_that_is_not_right_is_written() -> Result<()> {
         assert!(!site.target().exists(), "{code}");
         assert!(!said.contains("PRIVATE KEY"), "{said}");
     }
-    let missing = program()?.args(["config", "import", "/nonexistent/x.bundle"]).output()?;
+    let missing = program()?
+        .args(["config", "import", "/nonexistent/x.bundle"])
+        .output()?;
     assert_eq!(missing.status.code(), Some(2));
     Ok(())
 }
@@ -239,7 +356,11 @@ fn a_place_that_cannot_be_written_is_named() -> Result<()> {
     fs::write(site.target().join("tls"), "x")?;
     let ran = site.import(&site.bundle, &["--yes"])?;
     assert_eq!(ran.code, 2, "{}", ran.out);
-    assert!(ran.err.contains("E-BUN-007") && ran.err.contains("/tls"), "{}", ran.err);
+    assert!(
+        ran.err.contains("E-BUN-007") && ran.err.contains("/tls"),
+        "{}",
+        ran.err
+    );
     assert_eq!(site.files()?.len(), 1, "nothing else was made");
     Ok(())
 }

@@ -103,7 +103,13 @@ impl GatewayBox {
         };
         let text = [
             section("gateway", "id = \"panel-test\""),
-            section("listen", &format!("tcp = [\"127.0.0.1:{0}\"]\nudp = [\"127.0.0.1:{0}\"]", tcp.number())),
+            section(
+                "listen",
+                &format!(
+                    "tcp = [\"127.0.0.1:{0}\"]\nudp = [\"127.0.0.1:{0}\"]",
+                    tcp.number()
+                ),
+            ),
             section("http", &format!("listen = \"{http_on}:{}\"", http.number())),
             section(
                 "spool",
@@ -172,10 +178,14 @@ impl GatewayBox {
         self.signal(Signal::TERM)?;
         self.wait().await?;
         let mut command = self.command(&["run"])?;
-        let log = std::fs::File::options().append(true).open(self.dir.path().join("log"))?;
+        let log = std::fs::File::options()
+            .append(true)
+            .open(self.dir.path().join("log"))?;
         self.child = Killed(command.stderr(log).spawn()?);
         eventually("the gateway is ready again", async || {
-            Ok(get(self.http(), "/ready").await.is_ok_and(|(code, _)| code == 200))
+            Ok(get(self.http(), "/ready")
+                .await
+                .is_ok_and(|(code, _)| code == 200))
         })
         .await
     }

@@ -30,7 +30,9 @@ fn leaves(above: &[String]) -> Result<Vec<Vec<String>>> {
     };
     let mut found = Vec::new();
     for line in list.lines().take_while(|line| !line.is_empty()) {
-        let name = line.strip_prefix("  ").filter(|line| !line.starts_with(' '));
+        let name = line
+            .strip_prefix("  ")
+            .filter(|line| !line.starts_with(' '));
         let Some(name) = name.and_then(|line| line.split_whitespace().next()) else {
             continue;
         };
@@ -45,10 +47,22 @@ fn leaves(above: &[String]) -> Result<Vec<Vec<String>>> {
 /// Command → names, of the table in the docs.
 fn promised() -> Result<BTreeMap<String, BTreeSet<String>>> {
     let text = std::fs::read_to_string(DOCS)?;
-    let table = text.split("### JSON\n").nth(1).context("no section JSON in the docs")?;
-    let rows = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let table = text
+        .split("### JSON\n")
+        .nth(1)
+        .context("no section JSON in the docs")?;
+    let rows = table
+        .lines()
+        .skip_while(|line| !line.starts_with("|---"))
+        .skip(1);
     let rows = rows.take_while(|line| line.starts_with('|'));
-    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let quoted = |cell: &str| {
+        cell.split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     let mut found = BTreeMap::new();
     for row in rows {
         let cells: Vec<&str> = row.split('|').collect();
@@ -73,16 +87,28 @@ fn every_command_takes_json_and_has_help_with_examples() -> Result<()> {
     }
     let found: BTreeSet<String> = leaves.iter().map(|leaf| leaf.join(" ")).collect();
     let promised: BTreeSet<String> = promised()?.into_keys().collect();
-    assert_eq!(found, promised, "the table in docs/gateway.md, section JSON");
+    assert_eq!(
+        found, promised,
+        "the table in docs/gateway.md, section JSON"
+    );
     Ok(())
 }
 
 /// What `tap --json` shows while a tracker sends.
 async fn tapped(gateway: &GatewayBox, tracker: &mut Tracker) -> Result<Vec<Value>> {
-    let mut tap = Killed(gateway.command(&["tap", "--json"])?.stdout(Stdio::piped()).spawn()?);
+    let mut tap = Killed(
+        gateway
+            .command(&["tap", "--json"])?
+            .stdout(Stdio::piped())
+            .spawn()?,
+    );
     let lines = BufReader::new(tap.0.stdout.take().context("its output")?).lines();
     let (put, mut shown) = tokio::sync::mpsc::channel(16);
-    std::thread::spawn(move || lines.map_while(Result::ok).all(|line| put.blocking_send(line).is_ok()));
+    std::thread::spawn(move || {
+        lines
+            .map_while(Result::ok)
+            .all(|line| put.blocking_send(line).is_ok())
+    });
     let mut line = None;
     eventually("a frame is shown", async || {
         tracker.send_raw(&vector()).await?;
@@ -101,7 +127,12 @@ async fn the_json_of_every_command_has_the_names_that_the_docs_promise() -> Resu
     known.send_raw(&vector()).await?;
     ensure!(known.read_ack().await? == 1);
     gateway.call(&["device", "learn", "--for", "0s"]).await?;
-    ensure!(!Tracker::connect(gateway.tcp(), 356_307_042_441_021).await?.login().await?);
+    ensure!(
+        !Tracker::connect(gateway.tcp(), 356_307_042_441_021)
+            .await?
+            .login()
+            .await?
+    );
     let pki = Pki::new(gateway.dir())?;
     let bundle = super::bundle::for_docs(&pki, gateway.dir())?;
     let bundle = bundle.to_str().context("UTF-8")?;
@@ -133,12 +164,20 @@ async fn the_json_of_every_command_has_the_names_that_the_docs_promise() -> Resu
             // Nothing waits without a Redis; its answers are tested with one.
             "cmd ls" | "cmd cancel" => {
                 let ran = gateway.call(&words).await?;
-                ensure!(ran.out.is_empty() && ran.code <= 1, "{command}: {}{}", ran.out, ran.err);
+                ensure!(
+                    ran.out.is_empty() && ran.code <= 1,
+                    "{command}: {}{}",
+                    ran.out,
+                    ran.err
+                );
                 continue;
             }
             "spool import" => {
                 std::fs::create_dir_all(gateway.dir().join("elsewhere"))?;
-                std::fs::copy(gateway.dir().join("spool/gateway"), gateway.dir().join("elsewhere/gateway"))?;
+                std::fs::copy(
+                    gateway.dir().join("spool/gateway"),
+                    gateway.dir().join("elsewhere/gateway"),
+                )?;
                 (gateway.call(&words).await?.json()?, false)
             }
             _ => (gateway.call(&words).await?.json()?, false),
@@ -148,9 +187,14 @@ async fn the_json_of_every_command_has_the_names_that_the_docs_promise() -> Resu
         }
         let mut seen = BTreeSet::new();
         for object in &objects {
-            let object = object.as_object().with_context(|| format!("{command}: no object: {object}"))?;
+            let object = object
+                .as_object()
+                .with_context(|| format!("{command}: no object: {object}"))?;
             if may_have_more {
-                let lacks: Vec<&String> = promised.iter().filter(|name| !object.contains_key(*name)).collect();
+                let lacks: Vec<&String> = promised
+                    .iter()
+                    .filter(|name| !object.contains_key(*name))
+                    .collect();
                 assert!(lacks.is_empty(), "{command}: {object:?} lacks {lacks:?}");
                 continue;
             }

@@ -26,7 +26,9 @@ fn read_from(script: &str, name: &str) -> BTreeSet<String> {
             continue;
         }
         let rest = &script[at + start.len()..];
-        let end = rest.find(|c: char| !is_word(c) && c != '.').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !is_word(c) && c != '.')
+            .unwrap_or(rest.len());
         let names = rest[..end].split('.').filter(|name| !name.is_empty());
         let names: Vec<&str> = names.take_while(|name| !BUILT_IN.contains(name)).collect();
         if !names.is_empty() {
@@ -64,7 +66,12 @@ async fn every_field_that_the_page_reads_is_in_the_answers() -> Result<()> {
     known.send_raw(&vector()).await?;
     ensure!(known.read_ack().await? == 1);
     gateway.call(&["device", "learn", "--for", "0s"]).await?;
-    ensure!(!Tracker::connect(gateway.tcp(), 356_307_042_441_021).await?.login().await?);
+    ensure!(
+        !Tracker::connect(gateway.tcp(), 356_307_042_441_021)
+            .await?
+            .login()
+            .await?
+    );
 
     let (_, page) = get(gateway.http(), "/").await?;
     let script = page.split("<script>").nth(1).context("no script")?;
@@ -73,7 +80,8 @@ async fn every_field_that_the_page_reads_is_in_the_answers() -> Result<()> {
     let events = gateway.json("/events?limit=20").await?;
     // An order and an outcome need a Redis to come from: what the gateway makes of them is tested
     // there, and named here.
-    let order = json!({ "imei": "", "cid": "", "state": "", "command": "", "sends": 0, "expires_ms": 0 });
+    let order =
+        json!({ "imei": "", "cid": "", "state": "", "command": "", "sends": 0, "expires_ms": 0 });
     let outcome = json!({ "imei": "", "cid": "", "status": "", "reason": "", "at_ms": 0 });
     let mut read = 0;
     for (name, answer, least) in [
@@ -89,7 +97,10 @@ async fn every_field_that_the_page_reads_is_in_the_answers() -> Result<()> {
         let names = read_from(script, name);
         assert!(names.len() >= least, "{name}: only {names:?}");
         for names in &names {
-            assert!(has(answer, names), "{name}.{names} is in no answer: {answer}");
+            assert!(
+                has(answer, names),
+                "{name}.{names} is in no answer: {answer}"
+            );
         }
         read += names.len();
     }
@@ -103,7 +114,10 @@ async fn every_field_that_the_page_reads_is_in_the_answers() -> Result<()> {
     // Every element that the script looks for stands on the page, once.
     for start in ["put(\"", "at(\""] {
         for (at, _) in script.match_indices(start) {
-            let id = script[at + start.len()..].split('"').next().context("an id")?;
+            let id = script[at + start.len()..]
+                .split('"')
+                .next()
+                .context("an id")?;
             let places = page.matches(&format!("id=\"{id}\"")).count();
             assert_eq!(places, 1, "{id}");
         }

@@ -26,7 +26,8 @@ fn parts(file: &std::path::Path) -> Result<BTreeMap<String, String>> {
     Ok(parts)
 }
 
-const SETTINGS: &str = "[uplink]\nurl = \"redis://box:geheim@127.0.0.1:1/\"\n[log]\nimei = \"full\"";
+const SETTINGS: &str =
+    "[uplink]\nurl = \"redis://box:geheim@127.0.0.1:1/\"\n[log]\nimei = \"full\"";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_support_bundle_has_the_facts_and_no_secret() -> Result<()> {
@@ -35,27 +36,67 @@ async fn a_support_bundle_has_the_facts_and_no_secret() -> Result<()> {
     known.send_raw(&vector()).await?;
     ensure!(known.read_ack().await? == 1);
     gateway.call(&["device", "learn", "--for", "0s"]).await?;
-    ensure!(!Tracker::connect(gateway.tcp(), 356_307_042_441_021).await?.login().await?);
+    ensure!(
+        !Tracker::connect(gateway.tcp(), 356_307_042_441_021)
+            .await?
+            .login()
+            .await?
+    );
     let ran = gateway.call(&["support", "--json"]).await?;
     assert_eq!(ran.code, 0, "{}", ran.err);
     let file = gateway.dir().join("milepost-support-panel-test.tar.zst");
-    assert_eq!(ran.json()?[0]["file"], "milepost-support-panel-test.tar.zst");
-    assert_eq!(std::fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        ran.json()?[0]["file"],
+        "milepost-support-panel-test.tar.zst"
+    );
+    assert_eq!(
+        std::fs::metadata(&file)?.permissions().mode() & 0o777,
+        0o600
+    );
     let found = parts(&file)?;
     let names: Vec<&str> = found.keys().map(String::as_str).collect();
     assert_eq!(
         names,
-        ["check.json", "machine.json", "metrics.txt", "running.json", "settings.json", "spool.json", "unit.txt", "version.json"]
+        [
+            "check.json",
+            "machine.json",
+            "metrics.txt",
+            "running.json",
+            "settings.json",
+            "spool.json",
+            "unit.txt",
+            "version.json"
+        ]
     );
-    let json = |name: &str| -> Result<Value> { serde_json::from_str(&found[name]).with_context(|| found[name].clone()) };
+    let json = |name: &str| -> Result<Value> {
+        serde_json::from_str(&found[name]).with_context(|| found[name].clone())
+    };
     let running = json("running.json")?;
     assert_eq!(running["status"]["records_acked"], 1);
-    assert!(running["events"].to_string().contains("tracker-refused"), "{running}");
+    assert!(
+        running["events"].to_string().contains("tracker-refused"),
+        "{running}"
+    );
     assert!(running["machine"]["kernel"].is_string());
-    let url = running["settings"].as_array().context("a list")?.iter().find(|row| row["key"] == "uplink.url");
-    assert_eq!(url.context("uplink.url")?["value"], "redis://box:***@127.0.0.1:1/");
-    assert!(found["check.json"].contains("E-RED-0"), "{}", found["check.json"]);
-    assert!(found["spool.json"].contains("\"waiting\"") || found["spool.json"].contains("lanes"), "{}", found["spool.json"]);
+    let url = running["settings"]
+        .as_array()
+        .context("a list")?
+        .iter()
+        .find(|row| row["key"] == "uplink.url");
+    assert_eq!(
+        url.context("uplink.url")?["value"],
+        "redis://box:***@127.0.0.1:1/"
+    );
+    assert!(
+        found["check.json"].contains("E-RED-0"),
+        "{}",
+        found["check.json"]
+    );
+    assert!(
+        found["spool.json"].contains("\"waiting\"") || found["spool.json"].contains("lanes"),
+        "{}",
+        found["spool.json"]
+    );
     assert!(found["metrics.txt"].contains("milepost_gateway_"));
     let all: String = found.values().map(String::as_str).collect();
     for secret in ["geheim", &IMEI.to_string(), "356307042441021"] {
@@ -69,7 +110,9 @@ async fn a_support_bundle_has_the_facts_and_no_secret() -> Result<()> {
 
     let again = gateway.call(&["support"]).await?;
     assert_eq!(again.code, 2, "a file that is there is left alone");
-    let whole = gateway.call(&["support", "--full-imei", "--out", "whole"]).await?;
+    let whole = gateway
+        .call(&["support", "--full-imei", "--out", "whole"])
+        .await?;
     assert_eq!(whole.code, 0, "{}", whole.err);
     let whole: String = parts(&gateway.dir().join("whole"))?.into_values().collect();
     assert!(whole.contains(&IMEI.to_string()) && !whole.contains("geheim"));
@@ -84,13 +127,24 @@ async fn a_gateway_that_does_not_run_can_still_be_helped() -> Result<()> {
     let ran = gateway.call(&["support", "--out", "stopped"]).await?;
     assert_eq!(ran.code, 0, "{}", ran.err);
     let found = parts(&gateway.dir().join("stopped"))?;
-    assert!(found["running.txt"].contains("E-STA-001"), "{}", found["running.txt"]);
+    assert!(
+        found["running.txt"].contains("E-STA-001"),
+        "{}",
+        found["running.txt"]
+    );
     assert!(found.contains_key("check.json") && found.contains_key("spool.json"));
     // Not even settings that can be read.
-    std::fs::write(gateway.dir().join("gateway.toml"), "[gateway]\nidd = \"x\"\n")?;
+    std::fs::write(
+        gateway.dir().join("gateway.toml"),
+        "[gateway]\nidd = \"x\"\n",
+    )?;
     let ran = gateway.call(&["support", "--out", "broken"]).await?;
     assert_eq!(ran.code, 0, "{}", ran.err);
     let found = parts(&gateway.dir().join("broken"))?;
-    assert!(found["settings.txt"].contains("gateway.idd"), "{}", found["settings.txt"]);
+    assert!(
+        found["settings.txt"].contains("gateway.idd"),
+        "{}",
+        found["settings.txt"]
+    );
     Ok(())
 }
