@@ -111,6 +111,7 @@ enum Command {
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::Explain),
     /// Version of the program, the stream entry and the spool format.
+    #[command(after_help = "Examples:\n  gateway version\n  gateway version --json")]
     Version {
         /// Print one JSON object.
         #[arg(long)]

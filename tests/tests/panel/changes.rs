@@ -1,6 +1,6 @@
 //! What an operator changes at a running gateway, and who may not.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
@@ -435,6 +435,23 @@ async fn an_order_that_waits_is_taken_back_and_one_that_was_sent_is_not() -> Res
         listed[2].ends_with("c-2  ended: nack (cancelled)"),
         "{listed:?}"
     );
+    // What the docs promise of their JSON.
+    let promised = super::json::promised()?;
+    for (command, words) in [
+        ("cmd ls", &["cmd", "ls", "--json"][..]),
+        ("cmd cancel", &["cmd", "cancel", "--yes", "--json", "c-3"]),
+    ] {
+        let objects = call(words).await?.json()?;
+        let names = objects
+            .iter()
+            .filter_map(Value::as_object)
+            .flat_map(|object| object.keys().cloned());
+        assert_eq!(
+            names.collect::<BTreeSet<_>>(),
+            promised[command],
+            "{command}"
+        );
+    }
     let (_, all) = get(gateway.http_addr(), "/commands").await?;
     assert!(!all.contains("secret"), "{all}");
     let (_, events) = get(gateway.http_addr(), "/events").await?;

@@ -45,7 +45,7 @@ fn leaves(above: &[String]) -> Result<Vec<Vec<String>>> {
 }
 
 /// Command → names, of the table in the docs.
-fn promised() -> Result<BTreeMap<String, BTreeSet<String>>> {
+pub(super) fn promised() -> Result<BTreeMap<String, BTreeSet<String>>> {
     let text = std::fs::read_to_string(DOCS)?;
     let table = text
         .split("### JSON\n")
