@@ -374,12 +374,12 @@ mod tests {
 
     #[test]
     fn only_the_five_names_and_each_once() {
-        for missing in 0..NAMES.len() {
+        for (at, wanted) in NAMES.into_iter().enumerate() {
             let mut files = files();
-            files.remove(missing);
+            files.remove(at);
             let error = Bundle::read(&packed(&files)).unwrap_err();
             assert!(
-                matches!(error, BundleError::Missing { name } if name == NAMES[missing]),
+                matches!(error, BundleError::Missing { name } if name == wanted),
                 "{error}"
             );
         }

@@ -52,6 +52,32 @@ async fn tracker(gateway: &GatewayBox) -> Result<Tracker> {
     Ok(tracker)
 }
 
+/// A tracker of which the gateway has a frame; then the learn window is closed and somebody sent away.
+async fn one_known_one_refused(gateway: &GatewayBox) -> Result<Tracker> {
+    let mut known = tracker(gateway).await?;
+    known.send_raw(&vector()).await?;
+    ensure!(known.read_ack().await? == 1);
+    gateway.call(&["device", "learn", "--for", "0s"]).await?;
+    let mut stranger = Tracker::connect(gateway.tcp(), 356_307_042_441_021).await?;
+    ensure!(!stranger.login().await?, "not sent away");
+    Ok(known)
+}
+
+/// The first line of a tap while a tracker sends.
+async fn tapped_line(tap: &mut gateway_box::Killed, tracker: &mut Tracker) -> Result<String> {
+    let mut shown = tap.lines()?;
+    // It shows what comes after it began to watch, which nobody tells us.
+    let mut line = None;
+    eventually("a frame is shown", async || {
+        tracker.send_raw(&vector()).await?;
+        ensure!(tracker.read_ack().await? == 1);
+        line = line.take().or(shown.try_recv().ok());
+        Ok(line.is_some())
+    })
+    .await?;
+    line.context("a line")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_one_small_file_that_nobody_caches_and_nobody_may_post_to() -> Result<()> {
     let gateway = GatewayBox::start("", &[]).await?;
@@ -373,23 +399,7 @@ async fn the_tap_shows_frames_as_they_are_kept() -> Result<()> {
                 .stdout(Stdio::piped())
                 .spawn()?,
         );
-        let lines = BufReader::new(tap.0.stdout.take().context("its output")?).lines();
-        let (put, mut shown) = tokio::sync::mpsc::channel(16);
-        std::thread::spawn(move || {
-            lines
-                .map_while(Result::ok)
-                .all(|line| put.blocking_send(line).is_ok())
-        });
-        // It shows what comes after it began to watch, which nobody tells us.
-        let mut line = None;
-        eventually("a frame is shown", async || {
-            tracker.send_raw(&vector()).await?;
-            ensure!(tracker.read_ack().await? == 1);
-            line = line.take().or(shown.try_recv().ok());
-            Ok(line.is_some())
-        })
-        .await?;
-        let line = line.context("a line")?;
+        let line = tapped_line(&mut tap, &mut tracker).await?;
         if json {
             let frame: Value = serde_json::from_str(&line)?;
             let record = &frame["decoded"]["records"][0];

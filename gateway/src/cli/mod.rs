@@ -140,7 +140,7 @@ impl Failure {
 
     fn words(&self) -> String {
         let error = self.error.as_deref();
-        error.map_or(String::new(), |error| chain(error))
+        error.map_or(String::new(), chain)
     }
 
     /// Everything has been said already.

@@ -1,7 +1,6 @@
 //! What an operator changes at a running gateway, and who may not.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
@@ -257,13 +256,7 @@ async fn status_watch_shows_what_changes_until_interrupted() -> Result<()> {
             .stdout(Stdio::piped())
             .spawn()?,
     );
-    let lines = BufReader::new(watch.0.stdout.take().context("its output")?).lines();
-    let (put, mut shown) = tokio::sync::mpsc::channel(64);
-    std::thread::spawn(move || {
-        lines
-            .map_while(Result::ok)
-            .all(|line| put.blocking_send(line).is_ok())
-    });
+    let mut shown = watch.lines()?;
     let mut until = async |connections: u64| {
         let mut last = Value::Null;
         eventually(&format!("{connections} trackers are shown"), async || {

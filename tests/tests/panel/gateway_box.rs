@@ -1,5 +1,6 @@
 //! A gateway binary with an environment of the test's choosing and no Redis.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output};
@@ -10,6 +11,7 @@ use serde_json::Value;
 use tests::processes::{get, program_path};
 use tests::servers::Port;
 use tests::tables::eventually;
+use tokio::sync::mpsc;
 
 /// A child that ends with its handle.
 pub(super) struct Killed(pub(super) Child);
@@ -18,6 +20,20 @@ impl Drop for Killed {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+impl Killed {
+    /// What it prints from now on, line by line.
+    pub(super) fn lines(&mut self) -> Result<mpsc::Receiver<String>> {
+        let lines = BufReader::new(self.0.stdout.take().context("its output")?).lines();
+        let (put, shown) = mpsc::channel(64);
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .all(|line| put.blocking_send(line).is_ok())
+        });
+        Ok(shown)
     }
 }
 

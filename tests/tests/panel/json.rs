@@ -2,17 +2,15 @@
 //! docs/gateway.md promises.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use tests::fleet::Tracker;
 use tests::servers::Pki;
-use tests::tables::eventually;
 
 use super::gateway_box::{GatewayBox, Killed, Ran, program};
-use super::{tracker, vector};
+use super::{one_known_one_refused, tapped_line};
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/gateway.md");
 
@@ -102,37 +100,14 @@ async fn tapped(gateway: &GatewayBox, tracker: &mut Tracker) -> Result<Vec<Value
             .stdout(Stdio::piped())
             .spawn()?,
     );
-    let lines = BufReader::new(tap.0.stdout.take().context("its output")?).lines();
-    let (put, mut shown) = tokio::sync::mpsc::channel(16);
-    std::thread::spawn(move || {
-        lines
-            .map_while(Result::ok)
-            .all(|line| put.blocking_send(line).is_ok())
-    });
-    let mut line = None;
-    eventually("a frame is shown", async || {
-        tracker.send_raw(&vector()).await?;
-        ensure!(tracker.read_ack().await? == 1);
-        line = line.take().or(shown.try_recv().ok());
-        Ok(line.is_some())
-    })
-    .await?;
-    Ok(vec![serde_json::from_str(&line.context("a line")?)?])
+    let line = tapped_line(&mut tap, tracker).await?;
+    Ok(vec![serde_json::from_str(&line)?])
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_json_of_every_command_has_the_names_that_the_docs_promise() -> Result<()> {
     let gateway = GatewayBox::start("", &[]).await?;
-    let mut known = tracker(&gateway).await?;
-    known.send_raw(&vector()).await?;
-    ensure!(known.read_ack().await? == 1);
-    gateway.call(&["device", "learn", "--for", "0s"]).await?;
-    ensure!(
-        !Tracker::connect(gateway.tcp(), 356_307_042_441_021)
-            .await?
-            .login()
-            .await?
-    );
+    let mut known = one_known_one_refused(&gateway).await?;
     let pki = Pki::new(gateway.dir())?;
     let bundle = super::bundle::for_docs(&pki, gateway.dir())?;
     let bundle = bundle.to_str().context("UTF-8")?;

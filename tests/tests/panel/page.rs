@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use tests::fleet::Tracker;
 use tests::processes::get;
 
 use super::gateway_box::GatewayBox;
-use super::{tracker, vector};
+use super::one_known_one_refused;
 
 /// What JavaScript itself knows of texts, numbers and lists.
 const BUILT_IN: [&str; 8] = [
@@ -62,16 +61,7 @@ fn names_are_found_in_a_script() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_field_that_the_page_reads_is_in_the_answers() -> Result<()> {
     let gateway = GatewayBox::start("", &[]).await?;
-    let mut known = tracker(&gateway).await?;
-    known.send_raw(&vector()).await?;
-    ensure!(known.read_ack().await? == 1);
-    gateway.call(&["device", "learn", "--for", "0s"]).await?;
-    ensure!(
-        !Tracker::connect(gateway.tcp(), 356_307_042_441_021)
-            .await?
-            .login()
-            .await?
-    );
+    let _known = one_known_one_refused(&gateway).await?;
 
     let (_, page) = get(gateway.http(), "/").await?;
     let script = page.split("<script>").nth(1).context("no script")?;

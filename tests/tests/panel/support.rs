@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
-use tests::fleet::Tracker;
 use tests::processes::get;
 
 use super::gateway_box::GatewayBox;
-use super::{IMEI, SHORT, tracker, vector};
+use super::{IMEI, SHORT, one_known_one_refused};
 
 /// The parts of a support bundle by name.
 fn parts(file: &std::path::Path) -> Result<BTreeMap<String, String>> {
@@ -32,16 +31,7 @@ const SETTINGS: &str =
 #[tokio::test(flavor = "multi_thread")]
 async fn a_support_bundle_has_the_facts_and_no_secret() -> Result<()> {
     let gateway = GatewayBox::start(SETTINGS, &[]).await?;
-    let mut known = tracker(&gateway).await?;
-    known.send_raw(&vector()).await?;
-    ensure!(known.read_ack().await? == 1);
-    gateway.call(&["device", "learn", "--for", "0s"]).await?;
-    ensure!(
-        !Tracker::connect(gateway.tcp(), 356_307_042_441_021)
-            .await?
-            .login()
-            .await?
-    );
+    let _known = one_known_one_refused(&gateway).await?;
     let ran = gateway.call(&["support", "--json"]).await?;
     assert_eq!(ran.code, 0, "{}", ran.err);
     let file = gateway.dir().join("milepost-support-panel-test.tar.zst");
