@@ -25,6 +25,7 @@ use crate::listen::{Doors, Hall, ListenError};
 use crate::metrics::Metrics;
 use crate::roster::Roster;
 use crate::spool::{OpenError, Spool};
+use crate::support;
 use crate::systemd::Manager;
 use crate::uplink::{self, Uplink};
 
@@ -100,6 +101,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         access: Some(access.clone()),
         downlink: handle.clone(),
         identity: Arc::default(),
+        settings: Arc::new(support::settings(&config.shown)),
+        spool_dir: spool_dir.clone(),
     };
     let pages = TaskTracker::new();
     let pages_stop = CancellationToken::new();

@@ -2,6 +2,7 @@
 //!
 //! Invariant: every part receives its own struct from here and never reads the environment.
 
+pub mod bundle;
 mod commands;
 mod doors;
 mod panel;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use contract::{GatewayId, keys};
-use settings::{Key, Settings, SettingsError};
+use settings::{Key, Row, Settings, SettingsError};
 use thiserror::Error;
 
 use crate::access::{AccessConfig, ListFileError};
@@ -23,6 +24,7 @@ use crate::listen::{DoorsConfig, IdentityError, ListenConfig};
 use crate::spool::{FullPolicy, RealFs, SpoolConfig};
 use crate::uplink::{ConnectError, UplinkConfig};
 
+pub use doors::access;
 pub use panel::http_addr;
 pub(crate) use uplink::SHARDS_MAX;
 pub use uplink::redis;
@@ -82,9 +84,9 @@ pub static KEYS: &[Key] = &[
     .default("65535"),
     Key::new(
         "access.mode",
-        "Who may log in: open (everybody), list (who is in access.list), learn (everybody for access.learn_for, then who was seen).",
+        "Who may log in: learn (everybody for access.learn_for, then who was seen), list (who is in access.list), open (everybody).",
     )
-    .default("open"),
+    .default("learn"),
     Key::new(
         "access.list",
         "File with one IMEI a line, ! in front of those denied; read again when it changes.",
@@ -263,6 +265,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// How to log.
     pub log: LogConfig,
+    /// Every setting as it may be shown, for the pages.
+    pub shown: Vec<Row>,
 }
 
 /// How to log.
@@ -313,24 +317,55 @@ impl Config {
             commands: commands::read(settings, &gateway, &uplink)?,
             doors: doors::doors(settings)?,
             listen: doors::listen(settings)?,
-            access: doors::access(settings, &dir)?,
-            spool: SpoolConfig {
-                gateway: gateway.clone(),
-                dir,
-                bytes_max: doors::spool_bytes_max(settings)?,
-                full: match settings.choice("spool.full", &SPOOL_FULL)? {
-                    "trust-redis" => FullPolicy::TrustRedis,
-                    "drop-oldest" => FullPolicy::DropOldest,
-                    _ => FullPolicy::Refuse,
-                },
-                commit_interval_min: commit_interval_min(settings)?,
+            access: {
+                let access = doors::access(settings)?;
+                access.check().map_err(ConfigError::List)?;
+                access
             },
+            spool: spool(settings, gateway.clone(), dir)?,
             uplink,
             http: http_addr(settings)?,
             log: log(settings)?,
+            shown: settings.rows(),
             gateway,
         })
     }
+
+    /// Can every value be used? Opens no file, so the files that settings name may be missing yet.
+    /// # Errors
+    /// As [`Config::new`], without what only files can show.
+    pub fn check_values(settings: &Settings) -> Result<(), ConfigError> {
+        let dir = settings.path("spool.dir")?;
+        let id = settings.optional_text("gateway.id")?.unwrap_or("unnamed");
+        let gateway = GatewayId::new(id).map_err(ConfigError::GatewayId)?;
+        let uplink = uplink::read(settings, gateway.clone())?;
+        commands::read(settings, &gateway, &uplink)?;
+        doors::addresses(settings)?;
+        doors::listen(settings)?;
+        doors::access(settings)?;
+        spool(settings, gateway, dir)?;
+        http_addr(settings)?;
+        log(settings)?;
+        Ok(())
+    }
+}
+
+fn spool(
+    settings: &Settings,
+    gateway: GatewayId,
+    dir: PathBuf,
+) -> Result<SpoolConfig, ConfigError> {
+    Ok(SpoolConfig {
+        gateway,
+        dir,
+        bytes_max: doors::spool_bytes_max(settings)?,
+        full: match settings.choice("spool.full", &SPOOL_FULL)? {
+            "trust-redis" => FullPolicy::TrustRedis,
+            "drop-oldest" => FullPolicy::DropOldest,
+            _ => FullPolicy::Refuse,
+        },
+        commit_interval_min: commit_interval_min(settings)?,
+    })
 }
 
 fn commit_interval_min(settings: &Settings) -> Result<Duration, ConfigError> {

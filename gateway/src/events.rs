@@ -60,8 +60,18 @@ pub enum Kind {
     Certificate,
     /// A part of the gateway makes no progress.
     Stuck,
+    /// An operator took an order back.
+    CommandCancelled,
+    /// An operator opened or closed the learn window.
+    LearnWindow,
     /// Something else, under the code of whoever notes it.
     Other(&'static str),
+}
+
+/// A moment as events are printed with it: `2026-11-21 17:42:07`, UTC.
+#[must_use]
+pub fn moment(at_ms: u64) -> String {
+    clock::utc(at_ms)
 }
 
 impl Kind {
@@ -86,6 +96,8 @@ impl Kind {
             Self::Gap => "gap",
             Self::Certificate => "certificate",
             Self::Stuck => "stuck",
+            Self::CommandCancelled => "command-cancelled",
+            Self::LearnWindow => "learn-window",
             Self::Other(code) => code,
         }
     }

@@ -31,6 +31,7 @@ pub mod selftest;
 pub mod session;
 pub mod spool;
 pub mod spool_cli;
+pub mod support;
 pub mod systemd;
 pub mod tap;
 pub mod uplink;

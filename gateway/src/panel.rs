@@ -17,6 +17,10 @@ use crate::progress::Progress;
 use crate::reload::Reload;
 use crate::tap::Taps;
 
+/// After it a connection over TCP would have been closed (the default of `listen.idle_timeout`), and
+/// the tracker would have logged in again.
+const DATAGRAM_SILENCE_MS: u64 = 30 * 60_000;
+
 /// How far the gateway has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -63,6 +67,17 @@ impl Panel {
         tracing::info!(%peer, imei = %logbook::imei(imei), "tracker accepted");
         self.events
             .note(Kind::TrackerAccepted, Some(imei), "tracker accepted");
+    }
+
+    /// A datagram of `imei` is durable. The first one, or the first after a long silence, is what a
+    /// login is at the other doors.
+    pub fn datagram_kept(&self, imei: Imei, data: &[u8], received_at_ms: u64, peer: SocketAddr) {
+        let last_ms = self.devices.get(imei).map(|device| device.last_seen_ms);
+        let silence_ms = last_ms.map(|last_ms| received_at_ms.saturating_sub(last_ms));
+        if silence_ms.is_none_or(|ms| ms >= DATAGRAM_SILENCE_MS) {
+            self.tracker_accepted(imei, peer);
+        }
+        self.frame_kept(imei, data, received_at_ms, Transport::Udp);
     }
 
     /// A tracker was sent away; `why` in words and without its IMEI.

@@ -110,6 +110,7 @@ fn status_says_why_nobody_answers() {
     let stranger = server("HTTP/1.1 200 OK\r\n\r\n<html>hello</html>");
     let ssh = server("SSH-2.0-OpenSSH_9.2\r\n");
     let old = server("HTTP/1.1 404 Not Found\r\n\r\n");
+    let closed = server("HTTP/1.1 403 Forbidden\r\n\r\n{\"error\":\"not from there\"}");
     for (verb, addr, code, exit) in [
         (&["status"][..], &*free, "E-STA-001", 3),
         (&["device", "ls"], &free, "E-STA-001", 3),
@@ -120,6 +121,14 @@ fn status_says_why_nobody_answers() {
         (&["device", "ls"], &old, "E-STA-004", 3),
         (&["cmd", "ls"], &free, "E-STA-001", 3),
         (&["cmd", "ls"], &old, "E-STA-005", 3),
+        (&["cmd", "cancel", "--dry-run", "c-1"], &old, "E-STA-005", 3),
+        (&["cmd", "cancel", "--yes", "c-1"], &free, "E-STA-001", 3),
+        (&["cmd", "cancel", "--yes", "c-1"], &old, "E-STA-003", 3),
+        (&["cmd", "cancel", "--yes", "c-1"], &closed, "E-STA-006", 3),
+        (&["device", "learn"], &old, "E-STA-003", 3),
+        (&["device", "learn", "--for", "5m"], &closed, "E-STA-006", 3),
+        (&["events"], &free, "E-STA-001", 3),
+        (&["events"], &old, "E-STA-011", 3),
         (&["tap"], "", "E-STA-002", 2),
     ] {
         let ran = run(verb, &[("GATEWAY__HTTP__LISTEN", addr)]);
@@ -218,9 +227,16 @@ fn devices_are_allowed_and_denied_in_the_list() {
         assert_eq!(text().trim(), left);
     }
     assert_eq!(run(&["device", "allow", "123"], &env).code, 2);
-    let unset = run(&["device", "allow", IMEI], &[]);
+    let open = [("GATEWAY__ACCESS__MODE", "open")];
+    let unset = run(&["device", "allow", IMEI], &open);
     assert_eq!(unset.code, 2);
     assert!(unset.err.contains("access.list"), "{}", unset.err);
+    // While the gateway learns and there is no list, what it learned is edited.
+    let spool = dir.path().join("spool");
+    let learns = [("GATEWAY__SPOOL__DIR", spool.to_str().unwrap())];
+    assert_eq!(run(&["device", "allow", IMEI], &learns).code, 0);
+    let learned = std::fs::read_to_string(dir.path().join("learned.txt")).unwrap();
+    assert_eq!(learned.trim(), IMEI);
     let json = run(&["device", "deny", "--json", IMEI], &env).json();
     assert_eq!(
         (&json[0]["changed"], &json[0]["imei"]),

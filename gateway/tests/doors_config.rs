@@ -30,7 +30,7 @@ fn every_setting_of_the_doors_has_a_safe_default() {
     assert!(config.doors.udp.is_empty() && config.doors.tls.is_empty());
     assert_eq!(config.listen.connections_max, 10_000);
     assert_eq!(config.listen.connections_per_ip_max, 5_000);
-    assert_eq!(config.access.mode, AccessMode::Open);
+    assert_eq!(config.access.mode, AccessMode::Learn);
     assert_eq!(config.listen.memory_bytes_max, 32 << 20);
     let session = config.listen.session;
     assert_eq!(session.handshake_timeout, Duration::from_secs(30));

@@ -5,8 +5,18 @@
 //! needs no Redis: a gateway without one is a gateway offline.
 #![allow(clippy::unwrap_used)]
 
+#[path = "panel/bundle.rs"]
+mod bundle;
+#[path = "panel/changes.rs"]
+mod changes;
 #[path = "panel/gateway_box.rs"]
 mod gateway_box;
+#[path = "panel/json.rs"]
+mod json;
+#[path = "panel/page.rs"]
+mod page;
+#[path = "panel/support.rs"]
+mod support;
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixDatagram;
@@ -40,6 +50,32 @@ async fn tracker(gateway: &GatewayBox) -> Result<Tracker> {
     let mut tracker = Tracker::connect(gateway.tcp(), IMEI).await?;
     ensure!(tracker.login().await?, "refused");
     Ok(tracker)
+}
+
+/// A tracker of which the gateway has a frame; then the learn window is closed and somebody sent away.
+async fn one_known_one_refused(gateway: &GatewayBox) -> Result<Tracker> {
+    let mut known = tracker(gateway).await?;
+    known.send_raw(&vector()).await?;
+    ensure!(known.read_ack().await? == 1);
+    gateway.call(&["device", "learn", "--for", "0s"]).await?;
+    let mut stranger = Tracker::connect(gateway.tcp(), 356_307_042_441_021).await?;
+    ensure!(!stranger.login().await?, "not sent away");
+    Ok(known)
+}
+
+/// The first line of a tap while a tracker sends.
+async fn tapped_line(tap: &mut gateway_box::Killed, tracker: &mut Tracker) -> Result<String> {
+    let mut shown = tap.lines()?;
+    // It shows what comes after it began to watch, which nobody tells us.
+    let mut line = None;
+    eventually("a frame is shown", async || {
+        tracker.send_raw(&vector()).await?;
+        ensure!(tracker.read_ack().await? == 1);
+        line = line.take().or(shown.try_recv().ok());
+        Ok(line.is_some())
+    })
+    .await?;
+    line.context("a line")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -363,23 +399,7 @@ async fn the_tap_shows_frames_as_they_are_kept() -> Result<()> {
                 .stdout(Stdio::piped())
                 .spawn()?,
         );
-        let lines = BufReader::new(tap.0.stdout.take().context("its output")?).lines();
-        let (put, mut shown) = tokio::sync::mpsc::channel(16);
-        std::thread::spawn(move || {
-            lines
-                .map_while(Result::ok)
-                .all(|line| put.blocking_send(line).is_ok())
-        });
-        // It shows what comes after it began to watch, which nobody tells us.
-        let mut line = None;
-        eventually("a frame is shown", async || {
-            tracker.send_raw(&vector()).await?;
-            ensure!(tracker.read_ack().await? == 1);
-            line = line.take().or(shown.try_recv().ok());
-            Ok(line.is_some())
-        })
-        .await?;
-        let line = line.context("a line")?;
+        let line = tapped_line(&mut tap, &mut tracker).await?;
         if json {
             let frame: Value = serde_json::from_str(&line)?;
             let record = &frame["decoded"]["records"][0];

@@ -28,9 +28,10 @@ pub use refused::RefusedDevice;
 
 use crate::chain::chain;
 use crate::clock;
+use crate::observe::in_words;
 use crate::session::{ImeiList, Mode, Refusal, Verdict, decide};
 use refused::Refused;
-use window::Window;
+use window::{Window, whole_seconds};
 
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
@@ -58,6 +59,18 @@ pub struct AccessConfig {
     pub learned: PathBuf,
     /// Running time during which new trackers are learned.
     pub learn_for: Duration,
+}
+
+impl AccessMode {
+    /// As in the settings.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::List => "list",
+            Self::Learn => "learn",
+        }
+    }
 }
 
 impl AccessConfig {
@@ -129,6 +142,23 @@ pub enum AccessError {
     /// Let the gateway's user write the directory of `access.learned`.
     #[error("access.learned: {} cannot be read or written", path.display())]
     Window {
+        /// The window's file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why the learn window was not opened.
+#[derive(Debug, Error)]
+pub enum ReopenError {
+    /// Set `access.mode` to `learn`, or allow trackers one by one.
+    #[error("access.mode is {}: there is no learn window to open", .0.word())]
+    Mode(AccessMode),
+    /// Let the gateway's user write the directory of `access.learned`.
+    #[error("{} cannot be written, so the window is as it was", path.display())]
+    Write {
         /// The window's file.
         path: PathBuf,
         /// What the system said.
@@ -347,6 +377,24 @@ impl Access {
         }
     }
 
+    /// Opens the learn window for `span` from now on, `access.learn_for` if `None`; zero closes it.
+    /// Returns what is left then, after it is on disk.
+    /// # Errors
+    /// [`ReopenError`]; then the window is as it was.
+    pub fn reopen(&self, span: Option<Duration>) -> Result<Duration, ReopenError> {
+        let config = &self.shared.config;
+        let mut state = self.state();
+        let window = state.window.as_mut();
+        let window = window.ok_or(ReopenError::Mode(config.mode))?;
+        let now = Instant::now();
+        let reopened = window.reopen(span.unwrap_or(config.learn_for), now);
+        reopened.map_err(|source| ReopenError::Write {
+            path: config.window_file(),
+            source,
+        })?;
+        Ok(window.left(now))
+    }
+
     /// Who was sent away and did not get in since; the last one first.
     #[must_use]
     pub fn refused(&self) -> Vec<RefusedDevice> {
@@ -364,7 +412,8 @@ impl Access {
     /// For status pages and the line at the start.
     #[must_use]
     pub fn status(&self) -> AccessStatus {
-        let window_left_s = self.window_left().map(|left| left.as_secs());
+        // Rounded up: nothing is called closed that is open.
+        let window_left_s = self.window_left().map(|left| whole_seconds(left).as_secs());
         let state = self.state();
         AccessStatus {
             mode: self.shared.config.mode,
@@ -388,7 +437,11 @@ impl AccessStatus {
         match (self.mode, self.window_left_s) {
             (AccessMode::Open, _) => "every well-formed IMEI that is not denied".to_owned(),
             (AccessMode::Learn, Some(left_s)) if left_s > 0 => {
-                format!("every IMEI for {left_s} s more; {listed} are known")
+                let left = in_words(Duration::from_secs(left_s));
+                let until = clock::utc(clock::now_ms().saturating_add(left_s * 1_000));
+                format!(
+                    "every IMEI for {left} of running time more (until {until} UTC if it runs on), then those known by then; {listed} are known"
+                )
             }
             (AccessMode::Learn, _) => format!("{listed} known IMEIs; the learn window is closed"),
             (AccessMode::List, _) => format!("{listed} listed IMEIs"),

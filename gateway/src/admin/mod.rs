@@ -1,8 +1,10 @@
 //! What the gateway says about itself over HTTP, for people, for Prometheus and for whoever taps.
 //!
-//! Invariants: reading changes nothing and only GET is answered; nothing may be cached; no secrets;
-//! an IMEI is shortened unless `log.imei` is `full`; a page references nothing outside itself.
+//! Invariants: a GET changes nothing, and what changes something is a POST behind the lock of
+//! [`change`]; nothing may be cached; no secrets; an IMEI is shortened unless `log.imei` is `full`;
+//! a page references nothing outside itself.
 
+pub mod change;
 mod oldest;
 mod pages;
 mod parts;
@@ -15,9 +17,9 @@ use std::time::Instant;
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use contract::GatewayId;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -81,13 +83,20 @@ impl Admin {
     /// What the system says when the socket fails.
     pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
         let stop = self.stop.clone();
-        axum::serve(listener, self.routes())
+        let routes = self.routes();
+        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, service)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
     }
 
     fn routes(self) -> Router {
+        let changes = Router::new()
+            .route("/commands/cancel", post(change::cancel))
+            .route("/access/learn", post(change::learn))
+            .route_layer(from_fn(change::guard));
         Router::new()
+            .merge(changes)
             .route("/", get(pages::page))
             .route("/health", get(pages::health))
             .route("/ready", get(pages::ready))
@@ -96,6 +105,7 @@ impl Admin {
             .route("/events", get(pages::events))
             .route("/commands", get(pages::commands))
             .route("/metrics", get(pages::metrics))
+            .route("/support", get(pages::support))
             .route("/tap", get(tap::tap))
             .layer(map_response(guarded))
             .with_state(self)

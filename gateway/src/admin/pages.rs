@@ -8,7 +8,11 @@ use axum::response::{Html, IntoResponse};
 use serde_json::{Value, json};
 
 use super::Admin;
+use super::parts::refused;
+use crate::clock;
+use crate::events::EVENTS_MAX;
 use crate::metrics::process;
+use crate::support::machine;
 
 /// The status page: one file, nothing around it.
 const PAGE: &str = include_str!("page.html");
@@ -72,12 +76,30 @@ pub(super) async fn devices(
     let after = number("after").transpose().map_err(|_| wrong)?;
     let limit = limit.map_or(DEVICES_MAX, |limit| limit as usize);
     let limit = limit.clamp(1, DEVICES_MAX);
+    let after = after.unwrap_or_default();
     let devices = &admin.metrics.panel.devices;
-    Ok(Json(devices.page(
-        after.unwrap_or_default(),
-        limit,
-        admin.imei,
-    )))
+    let mut page = devices.page(after, limit, admin.imei);
+    // The doorkeeper knows who got in since, and whom a misprint may be meant for.
+    if let (Some(access), 0) = (&admin.parts.access, after) {
+        page["refused"] = refused(access, limit, admin.imei);
+    }
+    Ok(Json(page))
+}
+
+/// What somebody far away needs to help, in one object: what `gateway support` takes from here.
+pub(super) async fn support(State(admin): State<Admin>) -> Json<Value> {
+    let dir = admin.parts.spool_dir.clone();
+    let machine = tokio::task::spawn_blocking(move || machine::facts(&dir)).await;
+    let events = &admin.metrics.panel.events;
+    Json(json!({
+        "made_ms": clock::now_ms(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "settings": *admin.parts.settings,
+        "status": admin.status().await,
+        "commands": admin.parts.commands(usize::MAX, usize::MAX, admin.imei),
+        "events": events.latest(EVENTS_MAX, admin.imei)["events"],
+        "machine": machine.unwrap_or_default(),
+    }))
 }
 
 pub(super) async fn events(
@@ -93,9 +115,9 @@ pub(super) async fn events(
     ))
 }
 
-/// Every order that waits or is on its way.
+/// Every order that waits or is on its way, and the last outcomes.
 pub(super) async fn commands(State(admin): State<Admin>) -> Json<Value> {
-    Json(admin.parts.commands(usize::MAX, admin.imei))
+    Json(admin.parts.commands(usize::MAX, usize::MAX, admin.imei))
 }
 
 pub(super) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {

@@ -6,18 +6,23 @@
 //!
 //! Invariant: an IMEI leaves here in the style of `log.imei`.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 
 use crate::access::{Access, RefusedDevice};
-use crate::downlink::Downlink;
+use crate::clock;
 use crate::downlink::queue::OrderView;
+use crate::downlink::{Downlink, Outcome};
 use crate::listen::Identity;
 use crate::logbook::ImeiStyle;
 
 /// Commands in `/status`; `/commands` has all.
 const COMMANDS_SHOWN: usize = 20;
+
+/// Outcomes in `/status`; `/commands` has all that are remembered.
+const OUTCOMES_SHOWN: usize = 10;
 
 /// Refused devices in `/status`; `/devices` has more.
 const REFUSED_SHOWN: usize = 20;
@@ -31,6 +36,10 @@ pub struct Parts {
     pub downlink: Option<Downlink>,
     /// The certificate for trackers; empty until the doors are open, or without a TLS door.
     pub identity: Arc<OnceLock<Arc<Identity>>>,
+    /// Every setting as it may be shown, with its origin.
+    pub settings: Arc<Value>,
+    /// Where the spool is.
+    pub spool_dir: PathBuf,
 }
 
 impl Parts {
@@ -40,7 +49,10 @@ impl Parts {
             status["access"] = who_may_talk(access, style);
         }
         status["downlink"]["enabled"] = self.downlink.is_some().into();
-        status["downlink"]["commands"] = self.commands(COMMANDS_SHOWN, style)["commands"].take();
+        let mut commands = self.commands(COMMANDS_SHOWN, OUTCOMES_SHOWN, style);
+        for part in ["commands", "outcomes"] {
+            status["downlink"][part] = commands[part].take();
+        }
         let identity = self.identity.get();
         status["doors"]["certificate_left_days"] = json!(self.certificate_left_days());
         let trouble = identity.and_then(|identity| identity.trouble());
@@ -52,15 +64,26 @@ impl Parts {
         self.identity.get()?.left_days()
     }
 
-    /// The object of `/commands`: so many of the orders that wait or are on their way.
-    pub(super) fn commands(&self, limit: usize, style: ImeiStyle) -> Value {
+    /// The object of `/commands`: so many of the orders that wait or are on their way, and so many
+    /// of the last outcomes.
+    pub(super) fn commands(&self, limit: usize, outcomes: usize, style: ImeiStyle) -> Value {
         let orders = self.downlink.as_ref().map(Downlink::snapshot);
         let orders = orders.unwrap_or_default();
+        let ended = self.downlink.as_ref().map(Downlink::outcomes);
+        let ended = ended.unwrap_or_default();
+        // One that was sent has been reported already, and is on its way still.
+        let is_here = |outcome: &&Outcome| orders.iter().any(|order| order.cid == outcome.cid);
+        let ended = ended.iter().filter(|outcome| !is_here(outcome));
+        let ended = ended.take(outcomes);
+        let ended = ended.map(|outcome| of_outcome(outcome, style));
         let shown = orders
             .iter()
             .take(limit)
             .map(|order| of_order(order, style));
-        json!({ "commands": shown.collect::<Vec<_>>() })
+        json!({
+            "commands": shown.collect::<Vec<_>>(),
+            "outcomes": ended.collect::<Vec<_>>(),
+        })
     }
 }
 
@@ -75,19 +98,44 @@ fn of_order(order: &OrderView, style: ImeiStyle) -> Value {
     })
 }
 
+fn of_outcome(outcome: &Outcome, style: ImeiStyle) -> Value {
+    json!({
+        "cid": outcome.cid,
+        "imei": style.show(outcome.imei).to_string(),
+        "state": "ended",
+        "status": outcome.status.as_str(),
+        "reason": outcome.reason,
+        "at_ms": outcome.at_ms,
+    })
+}
+
+/// `nack (busy)`, `ack`.
+pub(super) fn word_of(outcome: &Outcome) -> String {
+    let status = outcome.status.as_str();
+    match outcome.reason {
+        "" => status.to_owned(),
+        reason => format!("{status} ({reason})"),
+    }
+}
+
 fn who_may_talk(access: &Access, style: ImeiStyle) -> Value {
     let now = access.status();
-    let refused = access.refused();
-    let shown = refused.iter().take(REFUSED_SHOWN);
-    let shown = shown.map(|device| of_refused(device, style));
     json!({
         "mode": now.mode,
         "accepts": now.to_words(),
         "listed": now.listed,
         "window_left_s": now.window_left_s,
+        "window_until_ms": now.window_left_s.map(|left| clock::now_ms() + left * 1_000),
         "trouble": now.trouble,
-        "refused": shown.collect::<Vec<_>>(),
+        "refused": refused(access, REFUSED_SHOWN, style),
     })
+}
+
+/// Who was sent away and did not get in since, the last one first.
+pub(super) fn refused(access: &Access, limit: usize, style: ImeiStyle) -> Value {
+    let refused = access.refused();
+    let shown = refused.iter().take(limit);
+    shown.map(|device| of_refused(device, style)).collect()
 }
 
 fn of_refused(device: &RefusedDevice, style: ImeiStyle) -> Value {
@@ -97,7 +145,7 @@ fn of_refused(device: &RefusedDevice, style: ImeiStyle) -> Value {
         "why": device.reason,
         "nearest": nearest,
         "peer": device.peer,
-        "last_seen_ms": device.last_seen_ms,
+        "at_ms": device.last_seen_ms,
         "times": device.count,
     })
 }

@@ -56,6 +56,38 @@ pub(super) fn look(settings: &Settings, now_ms: u64) -> Look {
     look
 }
 
+/// Do these PEM files make an identity that Redis may accept? For files that are not in place yet;
+/// `place` is where they come from.
+#[must_use]
+pub fn look_at_pem(cert: &[u8], key: &[u8], ca: &[u8], place: &Path, now_ms: u64) -> Look {
+    let mut look = Look::new("certificates");
+    let read = |pem| CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let mut certificates = |name, pem| match read(pem) {
+        Ok(found) if !found.is_empty() => Some(found),
+        Ok(_) => {
+            unreadable(&mut look, name, place, &pem::Error::NoItemsFound);
+            None
+        }
+        Err(error) => {
+            unreadable(&mut look, name, place, &error);
+            None
+        }
+    };
+    let chain = certificates("uplink.cert", cert);
+    let found = certificates("uplink.ca", ca);
+    let (Some(chain), Some(found)) = (chain, found) else {
+        return look;
+    };
+    let authorities = roots(&mut look, place, &found, now_ms);
+    match PrivateKeyDer::from_pem_slice(key) {
+        Ok(key) => pair(&mut look, place, place, &chain, key),
+        Err(error) => unreadable(&mut look, "uplink.key", place, &error),
+    }
+    dates(&mut look, "our certificate", place, &chain, now_ms);
+    purpose(&mut look, place, &chain, authorities, now_ms);
+    look
+}
+
 /// What trackers over TLS are shown; whether it is usable at all is told among the settings.
 fn doors(look: &mut Look, settings: &Settings, now_ms: u64) {
     let path = settings.optional_path("listen.tls_cert").ok().flatten();
@@ -136,8 +168,17 @@ fn unreadable(look: &mut Look, name: &str, path: &Path, error: &pem::Error) {
 
 fn read_ca(look: &mut Look, path: &Path, now_ms: u64) -> Option<RootCertStore> {
     let found = certificates(look, "uplink.ca", path)?;
+    roots(look, path, &found, now_ms)
+}
+
+fn roots(
+    look: &mut Look,
+    path: &Path,
+    found: &[CertificateDer<'static>],
+    now_ms: u64,
+) -> Option<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    for certificate in &found {
+    for certificate in found {
         if let Err(error) = roots.add(certificate.clone()) {
             look.bad(
                 &pages::NO_CA,
@@ -149,7 +190,7 @@ fn read_ca(look: &mut Look, path: &Path, now_ms: u64) -> Option<RootCertStore> {
             return None;
         }
     }
-    dates(look, "the authority's certificate", path, &found, now_ms);
+    dates(look, "the authority's certificate", path, found, now_ms);
     Some(roots)
 }
 

@@ -1,9 +1,11 @@
-//! One HTTP GET to our own pages: what a running gateway says about itself.
+//! One HTTP request to our own pages: what a running gateway says about itself, and what it is asked
+//! to change.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use gateway::admin::change::HEADER;
 use gateway::explain::{Page, status as pages};
 use serde_json::Value;
 use settings::Settings;
@@ -29,6 +31,8 @@ pub(super) enum AskError {
     },
     #[error("{}  what answers at {addr} is no gateway: {answer}", pages::STRANGER.code)]
     Stranger { addr: SocketAddr, answer: String },
+    #[error("{}  {addr} takes no changes from here: {why}", pages::NO_CHANGE.code)]
+    NoChange { addr: SocketAddr, why: String },
 }
 
 impl AskError {
@@ -37,6 +41,7 @@ impl AskError {
             Self::NoPages => &pages::NO_PAGES,
             Self::Nobody { .. } => &pages::NOBODY,
             Self::Stranger { .. } => &pages::STRANGER,
+            Self::NoChange { .. } => &pages::NO_CHANGE,
         }
     }
 }
@@ -66,29 +71,62 @@ pub(super) fn addr(settings: &Settings) -> Result<SocketAddr, Failure> {
 
 /// The JSON of a page; `None` when the gateway has no such page.
 pub(super) fn get(addr: SocketAddr, path: &str) -> Result<Option<Value>, AskError> {
-    let answer = fetch(addr, path).map_err(|source| AskError::Nobody { addr, source })?;
-    let answer = String::from_utf8_lossy(&answer);
-    let first = answer.lines().next().unwrap_or_default().to_owned();
-    let code = first
-        .strip_prefix("HTTP/1.")
-        .and_then(|rest| rest.split(' ').nth(1));
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    match (code, serde_json::from_str::<Value>(body)) {
-        (Some("404"), _) => Ok(None),
-        (Some(_), Ok(value)) => Ok(Some(value)),
-        _ => Err(AskError::Stranger {
+    match fetch(addr, &format!("GET {path}"), "")? {
+        (404, _) => Ok(None),
+        (_, Some(value)) => Ok(Some(value)),
+        (code, None) => Err(AskError::Stranger {
             addr,
-            answer: first.chars().take(60).collect(),
+            answer: format!("{code} without JSON"),
         }),
     }
 }
 
-fn fetch(addr: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
+/// The text of a page; `None` when the gateway has no such page.
+pub(super) fn text(addr: SocketAddr, path: &str) -> Result<Option<String>, AskError> {
+    let (code, body) = said(addr, &format!("GET {path}"), "")?;
+    Ok((code == 200).then_some(body))
+}
+
+/// Asks for a change; the code of the answer, and its JSON where it has some.
+pub(super) fn post(
+    addr: SocketAddr,
+    path: &str,
+    body: &str,
+) -> Result<(u16, Option<Value>), AskError> {
+    fetch(addr, &format!("POST {path}"), body)
+}
+
+fn fetch(addr: SocketAddr, request: &str, body: &str) -> Result<(u16, Option<Value>), AskError> {
+    let (code, body) = said(addr, request, body)?;
+    Ok((code, serde_json::from_str(&body).ok()))
+}
+
+fn said(addr: SocketAddr, request: &str, body: &str) -> Result<(u16, String), AskError> {
+    let answer = send(addr, request, body).map_err(|source| AskError::Nobody { addr, source })?;
+    let answer = String::from_utf8_lossy(&answer);
+    let first = answer.lines().next().unwrap_or_default();
+    let code = first
+        .strip_prefix("HTTP/1.")
+        .and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+    let Some(code) = code else {
+        return Err(AskError::Stranger {
+            addr,
+            answer: first.chars().take(60).collect(),
+        });
+    };
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok((code, body.to_owned()))
+}
+
+fn send(addr: SocketAddr, request: &str, body: &str) -> io::Result<Vec<u8>> {
     let mut tcp = TcpStream::connect_timeout(&addr, PATIENCE)?;
     tcp.set_read_timeout(Some(PATIENCE))?;
     tcp.set_write_timeout(Some(PATIENCE))?;
+    let length = body.len();
     // HTTP/1.0: the body comes in one piece and ends with the connection.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {addr}\r\n\r\n");
+    let request = format!(
+        "{request} HTTP/1.0\r\nHost: {addr}\r\n{HEADER}: 1\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
     tcp.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     tcp.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;

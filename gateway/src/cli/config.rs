@@ -5,7 +5,7 @@ use gateway::config::{Config, redis_address};
 use serde_json::json;
 use settings::Settings;
 
-use super::{Failure, output};
+use super::{Failure, import, output};
 
 #[derive(Subcommand)]
 pub(super) enum ConfigCommand {
@@ -26,17 +26,30 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Put the bundle that the cloud made for this gateway in place: settings, certificate, key.
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::ImportArgs),
 }
 
-pub(super) fn act(command: &ConfigCommand, settings: &Settings) -> Result<(), Failure> {
-    let ConfigCommand::Show { origin, json } = command;
+pub(super) fn act(
+    command: &ConfigCommand,
+    no_color: bool,
+    settings: impl Fn() -> Result<Settings, Failure>,
+) -> Result<(), Failure> {
+    match command {
+        ConfigCommand::Show { origin, json } => show(*origin, *json, &settings()?),
+        ConfigCommand::Import(args) => import::act(args, no_color),
+    }
+}
+
+fn show(origin: bool, json: bool, settings: &Settings) -> Result<(), Failure> {
     for row in settings.rows() {
         let from = row.origin.to_string();
-        if *json {
+        if json {
             output::line(&json!({
                 "key": row.name, "value": row.value, "origin": from, "help": row.help
             }));
-        } else if *origin {
+        } else if origin {
             output::print(&format!(
                 "{:<28} {:<36} {from:<24} {}\n",
                 row.name, row.value, row.help
@@ -47,7 +60,7 @@ pub(super) fn act(command: &ConfigCommand, settings: &Settings) -> Result<(), Fa
     }
     if let Ok(address) = redis_address::address(settings)
         && !address.parts.is_empty()
-        && !*json
+        && !json
     {
         let url = settings::without_password(&address.url);
         output::print(&format!(

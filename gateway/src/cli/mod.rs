@@ -5,12 +5,15 @@ mod check;
 mod cmd;
 mod config;
 mod device;
+mod events;
 mod explain;
+mod import;
 mod output;
 mod run;
 mod selftest;
 mod spool;
 mod status;
+mod support;
 mod tap;
 
 use std::path::PathBuf;
@@ -60,7 +63,11 @@ struct Cli {
 enum Command {
     /// Listen, keep, acknowledge, forward; until SIGTERM or Ctrl-C.
     #[command(after_help = run::EXAMPLES)]
-    Run,
+    Run {
+        /// Log JSON, one object a line, whatever log.format says.
+        #[arg(long)]
+        json: bool,
+    },
     /// Look at settings, spool, addresses, certificates, Redis and clock, and name what is wrong.
     #[command(after_help = check::EXAMPLES)]
     Check(check::Check),
@@ -80,6 +87,9 @@ enum Command {
         #[command(subcommand)]
         command: cmd::CmdCommand,
     },
+    /// What happened lately at the running gateway, in words.
+    #[command(after_help = events::EXAMPLES)]
+    Events(events::Events),
     /// Show frames as the running gateway keeps them; until Ctrl-C.
     #[command(after_help = tap::EXAMPLES)]
     Tap(TapArgs),
@@ -94,10 +104,14 @@ enum Command {
     /// be used, 4 the spool or its disk fails.
     #[command(after_help = spool::EXAMPLES)]
     Spool(spool::Spool),
+    /// Write one file with everything that somebody who helps needs, and no secret.
+    #[command(after_help = support::EXAMPLES)]
+    Support(support::Support),
     /// What a code such as E-RED-004 means and what to do; without one, all codes.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::Explain),
     /// Version of the program, the stream entry and the spool format.
+    #[command(after_help = "Examples:\n  gateway version\n  gateway version --json")]
     Version {
         /// Print one JSON object.
         #[arg(long)]
@@ -119,6 +133,16 @@ impl Failure {
         }
     }
 
+    /// Has everything been said already?
+    fn is_told(&self) -> bool {
+        self.error.is_none()
+    }
+
+    fn words(&self) -> String {
+        let error = self.error.as_deref();
+        error.map_or(String::new(), chain)
+    }
+
     /// Everything has been said already.
     fn told(exit: u8) -> Self {
         Self { exit, error: None }
@@ -133,7 +157,7 @@ pub(crate) fn main() -> ExitCode {
         Err(failure) => {
             if let Some(error) = failure.error {
                 eprintln!("gateway: {}", chain(error.as_ref()));
-                if matches!(cli.command, Command::Run) {
+                if matches!(cli.command, Command::Run { .. }) {
                     eprintln!("  do     gateway check, with the same settings, names the cause");
                 }
             }
@@ -146,7 +170,7 @@ fn act(cli: &Cli) -> Result<(), Failure> {
     let file = cli.config.as_deref();
     match &cli.command {
         Command::Version { json } => version(*json),
-        Command::Config { command } => config::act(command, &settings(cli)?),
+        Command::Config { command } => config::act(command, cli.no_color, || settings(cli)),
         Command::Spool(spool) => spool::act(spool, || settings(cli)),
         Command::Check(check) => check::act(check, file, cli.no_color),
         Command::Explain(explain) => explain::act(explain),
@@ -154,10 +178,15 @@ fn act(cli: &Cli) -> Result<(), Failure> {
         Command::Status(status) => status::act(status, &settings(cli)?),
         Command::Device { command } => device::act(command, &settings(cli)?),
         Command::Cmd { command } => cmd::act(command, &settings(cli)?),
+        Command::Events(args) => events::act(args, &settings(cli)?),
+        Command::Support(args) => support::act(args, file),
         Command::Tap(args) => tap::act(args, || settings(cli)),
-        Command::Run => {
+        Command::Run { json } => {
             let settings = settings(cli)?;
-            let config = Config::new(&settings).map_err(|error| Failure::new(2, error))?;
+            let mut config = Config::new(&settings).map_err(|error| Failure::new(2, error))?;
+            if *json {
+                config.log.json = Some(true);
+            }
             run::act(config, &settings)
         }
     }

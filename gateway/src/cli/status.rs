@@ -1,11 +1,13 @@
 //! `gateway status`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
 use gateway::explain::status as pages;
 use serde_json::Value;
 use settings::Settings;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::ask::{self, AskError};
 use super::{Failure, output};
@@ -18,7 +20,8 @@ Examples:
   gateway status --watch
   gateway status --json | jq .spool.backlog
 
-Exit codes: 0 it answers and keeps records, 3 no gateway answers, 4 its storage has failed.";
+Exit codes: 0 it answers and keeps records, 3 no gateway answers, 4 its storage has failed.
+With --watch it goes on when none answers, and Ctrl-C ends it with 0.";
 
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -34,31 +37,50 @@ pub(super) struct Status {
 
 pub(super) fn act(status: &Status, settings: &Settings) -> Result<(), Failure> {
     let addr = ask::addr(settings)?;
-    loop {
-        let said = ask::get(addr, "/status")?;
-        let said = said.filter(|said| said["gateway"].is_string());
-        let Some(said) = said else {
-            let answer = "it has no page /status".to_owned();
-            return Err(AskError::Stranger { addr, answer }.into());
-        };
-        let health = ask::get(addr, "/health")?.unwrap_or_default();
-        let failed = health["spool"] == "failed";
-        if status.json {
-            output::line(&said);
-        } else {
-            output::print(&text(&said, failed));
+    if !status.watch {
+        return look(status, addr);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(1, error))?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Failure::new(1, e))?;
+        loop {
+            match look(status, addr) {
+                // A gateway that restarts is what one watches for.
+                Err(failure) if !failure.is_told() => eprintln!("gateway: {}", failure.words()),
+                _ => {}
+            }
+            if !status.json {
+                output::print("\n");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(WATCH_INTERVAL) => {}
+                _ = interrupt.recv() => return Ok(()),
+            }
         }
-        if !status.watch {
-            return if failed {
-                Err(Failure::told(4))
-            } else {
-                Ok(())
-            };
-        }
-        if !status.json {
-            output::print("\n");
-        }
-        std::thread::sleep(WATCH_INTERVAL);
+    })
+}
+
+fn look(status: &Status, addr: SocketAddr) -> Result<(), Failure> {
+    let said = ask::get(addr, "/status")?;
+    let said = said.filter(|said| said["gateway"].is_string());
+    let Some(said) = said else {
+        let answer = "it has no page /status".to_owned();
+        return Err(AskError::Stranger { addr, answer }.into());
+    };
+    let health = ask::get(addr, "/health")?.unwrap_or_default();
+    let failed = health["spool"] == "failed";
+    if status.json {
+        output::line(&said);
+    } else {
+        output::print(&text(&said, failed));
+    }
+    if failed {
+        Err(Failure::told(4))
+    } else {
+        Ok(())
     }
 }
 
@@ -109,6 +131,16 @@ fn text(said: &Value, failed: bool) -> String {
             number(&downlink["waiting"]),
             number(&downlink["on_the_way"]),
         ));
+    }
+    for (whose, days) in [
+        ("Redis", &uplink["certificate_left_days"]),
+        ("trackers", &said["doors"]["certificate_left_days"]),
+    ] {
+        if let Some(days) = days.as_f64() {
+            text.push_str(&format!(
+                "          certificate for {whose}: {days:.0} days left\n"
+            ));
+        }
     }
     if failed {
         text.push_str("          × STORAGE FAILED: nothing is acknowledged until a restart\n");

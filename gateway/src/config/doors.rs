@@ -1,7 +1,6 @@
 //! The settings of the device side: where to listen, how much of everything, who may talk.
 
 use std::ops::RangeInclusive;
-use std::path::Path;
 
 use settings::Settings;
 
@@ -20,6 +19,15 @@ const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
 const MEMORY_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 31;
 
 pub(super) fn doors(settings: &Settings) -> Result<DoorsConfig, ConfigError> {
+    let doors = addresses(settings)?;
+    if let (false, Some(identity)) = (doors.tls.is_empty(), &doors.identity) {
+        identity.load().map_err(ConfigError::Tls)?;
+    }
+    Ok(doors)
+}
+
+/// Where the doors are, without a look at the certificate.
+pub(super) fn addresses(settings: &Settings) -> Result<DoorsConfig, ConfigError> {
     let tls = settings.socket_list("listen.tls")?;
     let cert = settings.optional_path("listen.tls_cert")?;
     let key = settings.optional_path("listen.tls_key")?;
@@ -33,9 +41,6 @@ pub(super) fn doors(settings: &Settings) -> Result<DoorsConfig, ConfigError> {
         (None, None) if tls.is_empty() => None,
         _ => return Err(ConfigError::HalfTls),
     };
-    if let (false, Some(identity)) = (tls.is_empty(), &identity) {
-        identity.load().map_err(ConfigError::Tls)?;
-    }
     Ok(DoorsConfig {
         tcp: settings.socket_list("listen.tcp")?,
         udp: settings.socket_list("listen.udp")?,
@@ -67,11 +72,14 @@ pub(super) fn listen(settings: &Settings) -> Result<ListenConfig, ConfigError> {
     })
 }
 
-pub(super) fn access(settings: &Settings, spool_dir: &Path) -> Result<AccessConfig, ConfigError> {
-    let mode = match settings.choice("access.mode", &["open", "list", "learn"])? {
+/// Who may log in; no file is looked at.
+/// # Errors
+/// [`ConfigError::Settings`] with the key.
+pub fn access(settings: &Settings) -> Result<AccessConfig, ConfigError> {
+    let mode = match settings.choice("access.mode", &["learn", "list", "open"])? {
         "list" => AccessMode::List,
-        "learn" => AccessMode::Learn,
-        _ => AccessMode::Open,
+        "open" => AccessMode::Open,
+        _ => AccessMode::Learn,
     };
     let list = match mode {
         AccessMode::List => Some(settings.path("access.list")?),
@@ -79,16 +87,14 @@ pub(super) fn access(settings: &Settings, spool_dir: &Path) -> Result<AccessConf
     };
     let learned = match settings.optional_path("access.learned")? {
         Some(path) => path,
-        None => spool_dir.with_file_name("learned.txt"),
+        None => settings.path("spool.dir")?.with_file_name("learned.txt"),
     };
-    let access = AccessConfig {
+    Ok(AccessConfig {
         mode,
         list,
         learned,
         learn_for: settings.duration("access.learn_for")?,
-    };
-    access.check().map_err(ConfigError::List)?;
-    Ok(access)
+    })
 }
 
 pub(super) fn spool_bytes_max(settings: &Settings) -> Result<u64, ConfigError> {

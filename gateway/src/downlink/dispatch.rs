@@ -16,6 +16,7 @@ use super::intents::{self, Job};
 use super::line::{Command, Line, Mailbox};
 use super::outbox::{Item, Outbox};
 use super::queue::{Effect, EntryId, Now, OrderView, Queue, Reason, Report};
+use super::recent::{Outcome, Recent};
 use super::{DownlinkConfig, OpenError};
 use crate::clock;
 use crate::logbook;
@@ -45,6 +46,20 @@ struct State {
     queue: Queue,
     /// The living connection of each device, by its epoch.
     lines: HashMap<Imei, (u64, Arc<Mailbox>)>,
+    recent: Recent,
+}
+
+/// What came of taking an order back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TakenBack {
+    /// It was waiting; its outcome is `nack` with the reason `cancelled`.
+    Yes,
+    /// Too late: it is `starting`, `writing` or `sent`.
+    OnItsWay(&'static str),
+    /// Too late: this became of it.
+    Ended(Outcome),
+    /// No order of this id is here, nor was one lately.
+    Unknown,
 }
 
 impl Downlink {
@@ -68,6 +83,7 @@ impl Downlink {
             state: Mutex::new(State {
                 queue: Queue::new(config.reply_timeout, recovered),
                 lines: HashMap::new(),
+                recent: Recent::default(),
             }),
             outbox: Outbox::default(),
             jobs: sender,
@@ -105,16 +121,28 @@ impl Downlink {
         self.state().queue.view()
     }
 
-    /// Takes an order back; `false` when it is not waiting (any more).
+    /// What became of the last orders, the latest first.
     #[must_use]
-    pub fn cancel(&self, cid: &str) -> bool {
-        let mut is_taken_back = false;
-        self.feed(|queue, now| {
-            let effects = queue.cancel(cid, now);
-            is_taken_back = effects.is_some();
-            effects.unwrap_or_default()
-        });
-        is_taken_back
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        self.state().recent.list()
+    }
+
+    /// Takes an order back while it waits.
+    #[must_use]
+    pub fn take_back(&self, cid: &str) -> TakenBack {
+        let mut state = self.state();
+        if let Some(effects) = state.queue.cancel(cid, now()) {
+            self.obey(&mut state, effects.into());
+            return TakenBack::Yes;
+        }
+        let orders = state.queue.view();
+        match orders.iter().find(|order| order.cid == cid) {
+            Some(order) => TakenBack::OnItsWay(order.state),
+            None => match state.recent.of(cid) {
+                Some(outcome) => TakenBack::Ended(outcome.clone()),
+                None => TakenBack::Unknown,
+            },
+        }
     }
 
     pub(super) fn detach(&self, imei: Imei, epoch: u64) {
@@ -251,6 +279,7 @@ impl Downlink {
                 }
                 Effect::Report(report) => {
                     say(&report);
+                    state.recent.note(&report);
                     self.shared.metrics.downlink.reported(&report);
                     self.post(Item::Report(report));
                 }

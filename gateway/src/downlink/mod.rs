@@ -18,6 +18,7 @@ mod link;
 mod outbox;
 pub mod queue;
 mod receiver;
+mod recent;
 pub mod registry;
 mod report;
 mod writer;
@@ -32,8 +33,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use dispatch::Downlink;
+pub use dispatch::{Downlink, TakenBack};
 pub use line::{Command, Line, Saying};
+pub use recent::Outcome;
 pub use registry::Registry;
 
 use crate::metrics::Metrics;

@@ -7,6 +7,7 @@
 //! Invariants: a code never changes its meaning and is never used again; every finding with a code
 //! is made from its page, so that no code is without one; `docs/codes.md` is [`markdown`].
 
+pub mod bundle;
 pub mod cert;
 pub mod clock;
 pub mod disk;
@@ -70,7 +71,7 @@ macro_rules! declare {
 use declare;
 
 /// The areas in the order in which `gateway check` goes through them.
-const AREAS: [(&str, &[Page]); 7] = [
+const AREAS: [(&str, &[Page]); 8] = [
     ("Settings", settings::ALL),
     ("Addresses to listen on", net::ALL),
     ("Disk and spool", disk::ALL),
@@ -78,6 +79,7 @@ const AREAS: [(&str, &[Page]); 7] = [
     ("Certificates", cert::ALL),
     ("Redis", redis::ALL),
     ("A running gateway", status::ALL),
+    ("Bundles", bundle::ALL),
 ];
 
 /// Every page.

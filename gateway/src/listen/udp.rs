@@ -162,7 +162,7 @@ impl One {
         match self.hall.spool.append(append).await {
             Ok(receipt) => {
                 let panel = &self.hall.metrics.panel;
-                panel.frame_kept(imei, keep.data, received_at_ms, Transport::Udp);
+                panel.datagram_kept(imei, keep.data, received_at_ms, self.peer);
                 if wants_answer {
                     // As many as are safe; the tracker would send the rest again.
                     let accepted = u8::try_from(receipt.record_count()).unwrap_or(u8::MAX);

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use ::spool::inspect::Range;
 use contract::{Device, Lane};
+use serde_json::json;
 
 use super::{SpoolCliError, lines, look};
 
@@ -19,6 +20,8 @@ pub(super) struct Export {
     pub(super) all: bool,
     pub(super) lane: Option<Lane>,
     pub(super) notes: bool,
+    /// One object for each line instead of the line.
+    pub(super) as_json: bool,
 }
 
 /// What was left out.
@@ -87,6 +90,12 @@ impl Export {
                     lines::write_note(&stored, &mut text);
                 }
                 lines::write_frame(&stored.bytes, &mut text);
+                if self.as_json {
+                    let objects = text
+                        .lines()
+                        .map(|line| format!("{}\n", json!({ "line": line })));
+                    text = objects.collect();
+                }
                 // A closed pipe is the reader's wish, not an error.
                 out.write_all(text.as_bytes()).is_ok()
             })?;

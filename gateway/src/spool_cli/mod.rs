@@ -35,14 +35,23 @@ pub enum SpoolCommand {
     /// frames of the last two days, by what the gateway notes in the file `written` every five
     /// minutes, against spool.bytes_max. With 16 MiB or more waiting the room that those take is
     /// measured, else a byte of frames counts as a byte of room; compaction leaves less.
+    #[command(
+        after_help = "Examples:\n  gateway spool stat\n  gateway spool stat --json | jq .days_left"
+    )]
     Stat,
     /// One line for every segment that holds something
+    #[command(
+        after_help = "Examples:\n  gateway spool ls\n  gateway spool ls --json | jq 'select(.damaged)'"
+    )]
     Ls,
     /// Read every commit and every frame, and name what is damaged
     ///
     /// Prints for each damage what it is, where, what is lost by it and what to do. A spool that is
     /// being written moves under the reader, so what looks damaged is looked at three times.
     /// Exit code 1 when something is damaged or acknowledged records are lost.
+    #[command(
+        after_help = "Examples:\n  gateway spool verify\n  gateway spool verify --dir /mnt/old-card/spool"
+    )]
     Verify,
     /// Print what waits as hexadecimal lines: a login, then the frames of that device
     ///
@@ -50,6 +59,9 @@ pub enum SpoolCommand {
     /// what the fleet simulator replays (fleet --replay FILE) and what `import` reads. With --notes
     /// nothing is lost on the way back: use that for a copy. Exit code 1 when a frame that should
     /// be there cannot be read.
+    #[command(
+        after_help = "Examples:\n  gateway spool export --notes > spool.hex\n  gateway spool export --lane high | less"
+    )]
     Export {
         /// Also what is stored already and still there
         #[arg(long)]
@@ -68,6 +80,9 @@ pub enum SpoolCommand {
     /// it at its next start. A line that is no whole frame with a good checksum is refused, named
     /// with its number and costs itself alone (exit code 1). Frames without a note count as
     /// received now. Importing a file twice sends it twice and stores it once: rows stay single.
+    #[command(
+        after_help = "Examples:\n  gateway spool import --dry-run spool.hex\n  gateway spool export --notes --dir /mnt/old-card/spool | gateway spool import"
+    )]
     Import {
         /// The file; - for standard input
         #[arg(default_value = "-", value_name = "FILE|-")]
@@ -238,6 +253,7 @@ pub fn act(command: &SpoolCommand, place: &Place, as_json: bool) -> Result<(), S
                 all: *all,
                 lane: *lane,
                 notes: *notes,
+                as_json,
             };
             export.print(dir)
         }
@@ -250,6 +266,18 @@ pub fn act(command: &SpoolCommand, place: &Place, as_json: bool) -> Result<(), S
             import.run(dir, as_json)
         }
     }
+}
+
+/// What `stat` and `ls` print as JSON, for whoever helps from afar.
+/// # Errors
+/// As they.
+pub fn facts(place: &Place) -> Result<String, SpoolCliError> {
+    let view = look(&place.dir)?;
+    let mut text = stat::Report::new(&place.dir, &view, place.bytes_max).json();
+    for segment in view.segments() {
+        text += &ls::json(&segment);
+    }
+    Ok(text)
 }
 
 /// Looks at a directory; an empty one is an empty spool, one with other files in it is none.

@@ -128,7 +128,7 @@ impl<'a, File: FsFile> Group<'a, File> {
         walked.map_err(Stop::Source)?;
         let there = self.parts.iter().chain(&self.block);
         let there: u64 = there.map(length).sum();
-        if there == 0 || there != wanted.iter().map(length).sum() {
+        if there == 0 || there != wanted.iter().map(length).sum::<u64>() {
             return Err(Stop::Damaged);
         }
         self.flush(FLAG_LAST_OF_SOURCE)

@@ -1,8 +1,9 @@
 //! A gateway binary with an environment of the test's choosing and no Redis.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Output};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,6 +11,7 @@ use serde_json::Value;
 use tests::processes::{get, program_path};
 use tests::servers::Port;
 use tests::tables::eventually;
+use tokio::sync::mpsc;
 
 /// A child that ends with its handle.
 pub(super) struct Killed(pub(super) Child);
@@ -21,11 +23,49 @@ impl Drop for Killed {
     }
 }
 
+impl Killed {
+    /// What it prints from now on, line by line.
+    pub(super) fn lines(&mut self) -> Result<mpsc::Receiver<String>> {
+        let lines = BufReader::new(self.0.stdout.take().context("its output")?).lines();
+        let (put, shown) = mpsc::channel(64);
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .all(|line| put.blocking_send(line).is_ok())
+        });
+        Ok(shown)
+    }
+}
+
 /// The program, in an empty environment.
 pub(super) fn program() -> Result<Command> {
     let mut command = Command::new(program_path("gateway")?);
     command.env_clear();
     Ok(command)
+}
+
+/// What a command printed and how it ended.
+pub(super) struct Ran {
+    pub(super) code: i32,
+    pub(super) out: String,
+    pub(super) err: String,
+}
+
+impl Ran {
+    pub(super) fn of(output: Output) -> Result<Self> {
+        Ok(Self {
+            code: output.status.code().context("it was killed")?,
+            out: String::from_utf8(output.stdout)?,
+            err: String::from_utf8(output.stderr)?,
+        })
+    }
+
+    /// One object a line.
+    pub(super) fn json(&self) -> Result<Vec<Value>> {
+        let lines = self.out.lines().map(serde_json::from_str);
+        let lines: Result<_, _> = lines.collect();
+        lines.with_context(|| format!("{}{}", self.out, self.err))
+    }
 }
 
 /// A running gateway.
@@ -79,7 +119,13 @@ impl GatewayBox {
         };
         let text = [
             section("gateway", "id = \"panel-test\""),
-            section("listen", &format!("tcp = [\"127.0.0.1:{}\"]", tcp.number())),
+            section(
+                "listen",
+                &format!(
+                    "tcp = [\"127.0.0.1:{0}\"]\nudp = [\"127.0.0.1:{0}\"]",
+                    tcp.number()
+                ),
+            ),
             section("http", &format!("listen = \"{http_on}:{}\"", http.number())),
             section(
                 "spool",
@@ -117,6 +163,47 @@ impl GatewayBox {
 
     pub(super) fn tcp(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.tcp.number()).into()
+    }
+
+    pub(super) fn udp(&self) -> SocketAddr {
+        // The same number: the protocols do not share ports.
+        self.tcp()
+    }
+
+    pub(super) fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// A command of the program with the settings of this gateway.
+    pub(super) fn command(&self, words: &[&str]) -> Result<Command> {
+        let mut command = program()?;
+        command.args(words).arg("--config");
+        command.arg(self.dir.path().join("gateway.toml"));
+        command.current_dir(self.dir.path());
+        Ok(command)
+    }
+
+    /// The same, to its end.
+    pub(super) async fn call(&self, words: &[&str]) -> Result<Ran> {
+        let mut command = self.command(words)?;
+        Ran::of(tokio::task::spawn_blocking(move || command.output()).await??)
+    }
+
+    /// Ends it and starts it again with the same settings and directory.
+    pub(super) async fn restart(&mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        self.wait().await?;
+        let mut command = self.command(&["run"])?;
+        let log = std::fs::File::options()
+            .append(true)
+            .open(self.dir.path().join("log"))?;
+        self.child = Killed(command.stderr(log).spawn()?);
+        eventually("the gateway is ready again", async || {
+            Ok(get(self.http(), "/ready")
+                .await
+                .is_ok_and(|(code, _)| code == 200))
+        })
+        .await
     }
 
     /// Its output so far.
