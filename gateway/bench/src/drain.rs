@@ -39,6 +39,9 @@ const LIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Live delay with a backlog, as a multiple of without.
 const TARGET: f64 = 2.0;
 
+/// Live records that a p99 needs at least.
+const JUDGED_MIN: u64 = 300;
+
 /// The longest that nothing may arrive.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 
@@ -204,6 +207,10 @@ pub async fn run(base: &Path, scale: &Scale) -> Result<()> {
             ack(acks, 0.5),
             ack(acks, 0.99),
         );
+    }
+    if delays_during.len() < JUDGED_MIN {
+        println!("too short to judge the live records by: a larger backlog is needed");
+        return Ok(());
     }
     let part = readable(&delays_during, 0.99) / readable(&delays_before, 0.99).max(1.0);
     ratio("drain-live-p99-to-without", part, Should::StayBelow, TARGET);

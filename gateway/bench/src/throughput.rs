@@ -2,6 +2,10 @@
 //!
 //! Why both stay up and connected all the time: so that a slow moment of the machine hits both, and
 //! the turns can be short. Whoever is not measured has nothing to do.
+//!
+//! What is compared is the road from the socket to the ACK: the gateway has a Redis that is there and
+//! takes nothing, so it neither forwards nor (as it does after a minute offline) compacts. What those
+//! two cost on the same processors is measured too, beside it: the floor does nothing of the kind.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -11,7 +15,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::processes::Gateway;
-use tests::servers::{GATEWAY, Redis, RedisOptions};
+use tests::servers::{GATEWAY, Port, Redis, RedisOptions};
+use tests::tables::eventually;
+use tokio::task::JoinHandle;
 
 use crate::cloud::Cloud;
 use crate::crowd::{Crowd, Stretch};
@@ -116,7 +122,9 @@ pub async fn run(base: &Path, scale: &Scale) -> Result<()> {
         "connections x records a frame |    floor rec/s |  gateway rec/s | part | CPU µs/record floor, gateway | ACK p50, p99 ms floor | gateway"
     );
     let mut redis = Redis::start(RedisOptions::default()).await?;
-    redis.stop().await?;
+    let mut settings = limits();
+    settings.push(("uplink.response_timeout", "600s".into()));
+    settings.push(("commands.enabled", false.into()));
     let files = process::trackers_within(process::allow_files());
     for connections in CONNECTIONS {
         if connections * 2 > files {
@@ -128,10 +136,21 @@ pub async fn run(base: &Path, scale: &Scale) -> Result<()> {
         let dir = tempfile::tempdir_in(base)?;
         let floor = Floor::start(dir.path())?;
         let gateway =
-            Gateway::start(dir.path(), Some(dir.path()), GATEWAY, &redis, &limits()).await?;
-        pair(&floor, &gateway, connections, scale).await?;
+            Gateway::start(dir.path(), Some(dir.path()), GATEWAY, &redis, &settings).await?;
+        eventually("the uplink is connected", async || {
+            Ok(gateway.status().await?["uplink"]["connected"] == true)
+        })
+        .await?;
+        redis.pause()?;
+        let measured = pair(&floor, &gateway, connections, scale).await;
+        redis.resume()?;
+        measured?;
     }
-    redis.restart().await?;
+    println!(
+        "\nbeside it, 100 connections (Redis, TLS and the reader of the stream share the processors)"
+    );
+    println!("records a frame          | gateway rec/s | CPU µs/record | ACK p50, p99 ms");
+    offline(base, &redis, scale).await?;
     forwarding(base, &redis, scale).await
 }
 
@@ -209,53 +228,67 @@ fn say(connections: usize, records: u8, floor: &Side, gateway: &Side) {
     }
 }
 
-/// The same with a Redis that takes everything, on the same processors: nothing to compare it with.
+/// Where Redis refuses: the gateway compacts what it keeps.
+async fn offline(base: &Path, redis: &Redis, scale: &Scale) -> Result<()> {
+    let mut settings = limits();
+    // A port that nobody listens at.
+    let nobody = Port::free()?;
+    let own = format!(":{}/", redis.port());
+    let url = redis
+        .url(GATEWAY)
+        .replace(&own, &format!(":{}/", nobody.number()));
+    settings.push(("uplink.url", url.into()));
+    for records in RECORDS {
+        let dir = tempfile::tempdir_in(base)?;
+        let gateway = Gateway::start(dir.path(), Some(dir.path()), GATEWAY, redis, &settings);
+        alone("offline, compacting", &gateway.await?, records, scale).await?;
+    }
+    Ok(())
+}
+
+/// Where Redis takes everything.
 async fn forwarding(base: &Path, redis: &Redis, scale: &Scale) -> Result<()> {
-    println!(
-        "\nthe same while Redis takes everything (server, TLS and reader share the processors)"
-    );
-    println!("connections x records a frame | gateway rec/s | CPU µs/record | ACK p50, p99 ms");
     for records in RECORDS {
         let dir = tempfile::tempdir_in(base)?;
         redis.flushall().await?;
-        let gateway =
-            Gateway::start(dir.path(), Some(dir.path()), GATEWAY, redis, &limits()).await?;
+        let gateway = Gateway::start(dir.path(), Some(dir.path()), GATEWAY, redis, &limits());
+        let gateway = gateway.await?;
         let mut cloud = Cloud::open(redis, GATEWAY, STREAM).await?;
-        let reader = tokio::spawn(async move {
+        let reader: JoinHandle<Result<()>> = tokio::spawn(async move {
             loop {
                 let read = cloud.read().await?;
                 cloud.settle(&read).await?;
             }
-            #[allow(unreachable_code)]
-            anyhow::Ok(())
         });
-        let pid = gateway.pid().context("the gateway runs")?;
-        let (to, turn) = (gateway.tcp_addr(), scale.turn * 2);
-        progress(&format!(
-            "throughput: forwarding, 100 connections, {records} records a frame"
-        ));
-        let work = move || {
-            let crowd = Crowd::enter(to, 100, FIRST_IMEI)?;
-            let mut side = Side {
-                pid,
-                crowd,
-                turns: Vec::new(),
-            };
-            let pool = Pool::new(records)?;
-            side.turn(&pool, turn / 4)?;
-            side.turn(&pool, turn)
-        };
-        let turn = tokio::task::spawn_blocking(work).await??;
+        alone("forwarding", &gateway, records, scale).await?;
         ensure!(!reader.is_finished(), "the reader of the stream has ended");
         reader.abort();
-        println!(
-            "{:>6} x {records:<2} | {:>13.0} | {:.1} | {:.2}, {:.2}",
-            100,
-            turn.stretch.records_per_s(),
-            turn.cpu_us(),
-            turn.delay_ms(0.5),
-            turn.delay_ms(0.99),
-        );
     }
+    Ok(())
+}
+
+/// The gateway with nothing to compare it with.
+async fn alone(what: &str, gateway: &Gateway, records: u8, scale: &Scale) -> Result<()> {
+    progress(&format!("throughput: {what}, {records} records a frame"));
+    let pid = gateway.pid().context("the gateway runs")?;
+    let (to, turn) = (gateway.tcp_addr(), scale.turn * 2);
+    let work = move || {
+        let mut side = Side {
+            pid,
+            crowd: Crowd::enter(to, 100, FIRST_IMEI)?,
+            turns: Vec::new(),
+        };
+        let pool = Pool::new(records)?;
+        side.turn(&pool, turn / 4)?;
+        side.turn(&pool, turn)
+    };
+    let turn = tokio::task::spawn_blocking(work).await??;
+    println!(
+        "{records:>2} {what:<21} | {:>13.0} | {:.1} | {:.2}, {:.2}",
+        turn.stretch.records_per_s(),
+        turn.cpu_us(),
+        turn.delay_ms(0.5),
+        turn.delay_ms(0.99),
+    );
     Ok(())
 }
