@@ -199,8 +199,8 @@ async fn others(look: &mut Look, redis: &mut MultiplexedConnection, gateway: &Ga
             heartbeat.clone(),
         ),
         (
-            "HGET",
-            cmd("HGET").arg(&[&floor, "0"]).to_owned(),
+            "HMGET",
+            cmd("HMGET").arg(&[&floor, "0"]).to_owned(),
             floor.clone(),
         ),
     ];
