@@ -251,7 +251,8 @@ async fn forwarding(base: &Path, redis: &Redis, scale: &Scale) -> Result<()> {
     for records in RECORDS {
         let dir = tempfile::tempdir_in(base)?;
         redis.flushall().await?;
-        let gateway = Gateway::start(dir.path(), Some(dir.path()), GATEWAY, redis, &limits());
+        let settings = limits();
+        let gateway = Gateway::start(dir.path(), Some(dir.path()), GATEWAY, redis, &settings);
         let gateway = gateway.await?;
         let mut cloud = Cloud::open(redis, GATEWAY, STREAM).await?;
         let reader: JoinHandle<Result<()>> = tokio::spawn(async move {
