@@ -34,7 +34,7 @@ use print::{Should, mib, progress, ratio};
 /// Redis over TLS. Results go to standard output, progress to standard error; every target is a
 /// line `RATIO gateway <name> <value> <= or >= <target>`. Exit code 0: all met, 1: missed or broken.
 #[derive(Parser)]
-#[command(name = "./dev bench gateway", after_help = AFTER)]
+#[command(name = "./dev bench gateway", bin_name = "./dev bench gateway", after_help = AFTER)]
 struct Cli {
     /// Only these parts.
     #[arg(value_enum)]
