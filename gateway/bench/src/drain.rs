@@ -39,6 +39,10 @@ const LIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Live delay with a backlog, as a multiple of without.
 const TARGET: f64 = 2.0;
 
+/// Redis is away for so long: after a minute the uplink lets go of its places, and only then is what
+/// waits a backlog that live records overtake.
+const AWAY: Duration = Duration::from_secs(75);
+
 /// Live records that a p99 needs at least.
 const JUDGED_MIN: u64 = 300;
 
@@ -142,7 +146,10 @@ pub async fn run(base: &Path, scale: &Scale) -> Result<()> {
     let mut redis = Redis::start(RedisOptions::default()).await?;
     process::allow_files();
     let dir = tempfile::tempdir_in(base)?;
-    let gateway = Gateway::start(dir.path(), Some(dir.path()), GATEWAY, &redis, &limits()).await?;
+    let mut settings = limits();
+    // The pause before the next attempt is not what is measured.
+    settings.push(("uplink.retry_max", "5s".into()));
+    let gateway = Gateway::start(dir.path(), Some(dir.path()), GATEWAY, &redis, &settings).await?;
     let pid = gateway.pid().context("the gateway runs")?;
     let to = gateway.tcp_addr();
     let cloud = Cloud::open(&redis, GATEWAY, STREAM).await?;
@@ -164,7 +171,14 @@ pub async fn run(base: &Path, scale: &Scale) -> Result<()> {
     let mut cloud = reader.await??;
 
     redis.stop().await?;
+    let away_since = Instant::now();
     fill(to, scale.backlog).await?;
+    let left = AWAY.saturating_sub(away_since.elapsed());
+    progress(&format!(
+        "drain: Redis stays away for {} s more",
+        left.as_secs()
+    ));
+    tokio::time::sleep(left).await;
 
     progress("drain: Redis comes back");
     redis.restart().await?;

@@ -38,7 +38,7 @@ pub fn progress(text: &str) {
 pub fn say_missed() -> bool {
     let missed = missed();
     if missed.is_empty() {
-        println!("\nevery target was met");
+        println!("\nevery target that was judged was met");
     } else {
         println!("\nmissed:");
     }
