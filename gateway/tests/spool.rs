@@ -121,6 +121,28 @@ async fn many_at_once_share_a_commit_and_keep_their_own_receipt() {
     assert!(commits < 500, "group commit: {commits} commits");
 }
 
+/// Of several groups in one commit the first would wait for its receipts until the last is on disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_takes_no_more_than_one_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = SpoolConfig {
+        commit_interval_min: Duration::from_secs(3600),
+        ..config(dir.path())
+    };
+    let spool = Spool::open(config, bits(1)).unwrap().0;
+    spool.append(frame(0, 100)).await.unwrap();
+    let appends = (1..=40).map(|number| {
+        let spool = spool.clone();
+        tokio::spawn(async move { spool.append(frame(number, 60_000)).await.unwrap() })
+    });
+    // Full groups do not wait for the hour to pass: ten of four frames each.
+    for append in appends.collect::<Vec<_>>() {
+        append.await.unwrap();
+    }
+    assert_eq!(spool.tail().borrow().commits, 11);
+    assert_eq!(spool.usage().commits, 11, "each is one group");
+}
+
 #[tokio::test]
 async fn commits_keep_their_distance_and_a_panic_record_does_not() {
     let dir = tempfile::tempdir().unwrap();

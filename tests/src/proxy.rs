@@ -27,6 +27,40 @@ pub enum Passes {
     Nothing,
 }
 
+/// What one direction of all connections so far was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Bytes read, passed on or not.
+    pub bytes: u64,
+    /// TCP segments that would have carried them over a link with the usual 1500 bytes a packet:
+    /// computed from what was there at each read, not seen.
+    pub segments: u64,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    bytes: AtomicU64,
+    segments: AtomicU64,
+}
+
+impl Count {
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+        let segments = bytes.div_ceil(SEGMENT_BYTES) as u64;
+        self.segments.fetch_add(segments, Relaxed);
+    }
+
+    fn look(&self) -> Carried {
+        Carried {
+            bytes: self.bytes.load(Relaxed),
+            segments: self.segments.load(Relaxed),
+        }
+    }
+}
+
+/// 1500 less 20 for IP and 32 for TCP with timestamps.
+const SEGMENT_BYTES: usize = 1448;
+
 /// A listening proxy. Dropping it closes everything.
 #[derive(Debug)]
 pub struct Proxy {
@@ -34,6 +68,8 @@ pub struct Proxy {
     passes: watch::Sender<Passes>,
     to: watch::Sender<SocketAddr>,
     taken: Arc<AtomicU64>,
+    /// What clients said, what the server said.
+    carried: Arc<[Count; 2]>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -60,6 +96,7 @@ impl Proxy {
             passes,
             to,
             taken: Arc::default(),
+            carried: Arc::default(),
             task: None,
         };
         proxy.listen(listener);
@@ -69,13 +106,14 @@ impl Proxy {
     fn listen(&mut self, listener: TcpListener) {
         let (now, where_to) = (self.passes.subscribe(), self.to.subscribe());
         let counter = Arc::clone(&self.taken);
+        let carried = Arc::clone(&self.carried);
         self.task = Some(tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 counter.fetch_add(1, Relaxed);
                 while connections.try_join_next().is_some() {}
                 let to = *where_to.borrow();
-                connections.spawn(pass(client, to, now.clone()));
+                connections.spawn(pass(client, to, now.clone(), Arc::clone(&carried)));
             }
         }));
     }
@@ -110,6 +148,12 @@ impl Proxy {
         self.taken.load(Relaxed)
     }
 
+    /// What clients said so far, and what they were answered.
+    #[must_use]
+    pub fn carried(&self) -> [Carried; 2] {
+        [self.carried[0].look(), self.carried[1].look()]
+    }
+
     /// New connections lead there.
     pub fn turn(&self, to: SocketAddr) {
         self.to.send_replace(to);
@@ -121,16 +165,21 @@ impl Proxy {
     }
 }
 
-async fn pass(client: TcpStream, to: SocketAddr, passes: watch::Receiver<Passes>) {
+async fn pass(
+    client: TcpStream,
+    to: SocketAddr,
+    passes: watch::Receiver<Passes>,
+    carried: Arc<[Count; 2]>,
+) {
     let Ok(server) = TcpStream::connect(to).await else {
         return;
     };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let questions = copy(from_client, to_server, passes.clone(), |now| {
-        now != Passes::Nothing
-    });
-    let answers = copy(from_server, to_client, passes, |now| now == Passes::All);
+    let asked = |now| now != Passes::Nothing;
+    let questions = copy(from_client, to_server, passes.clone(), &carried[0], asked);
+    let answered = |now| now == Passes::All;
+    let answers = copy(from_server, to_client, passes, &carried[1], answered);
     tokio::join!(questions, answers);
 }
 
@@ -139,11 +188,13 @@ async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     passes: watch::Receiver<Passes>,
+    count_of: &Count,
     may: impl Fn(Passes) -> bool,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     let mut dead = false;
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        count_of.add(count);
         dead |= !may(*passes.borrow());
         if !dead && to.write_all(&buffer[..count]).await.is_err() {
             return;
@@ -152,5 +203,29 @@ async fn copy(
     if dead {
         // A silent link does not say goodbye either.
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn counts_what_it_carries_each_way() {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let proxy = Proxy::start(server.local_addr().unwrap()).await.unwrap();
+        assert_eq!(proxy.carried(), [Carried::default(); 2]);
+        let mut client = TcpStream::connect(proxy.addr()).await.unwrap();
+        let (mut served, _) = server.accept().await.unwrap();
+        client.write_all(&[1; 5000]).await.unwrap();
+        served.read_exact(&mut [0; 5000]).await.unwrap();
+        served.write_all(&[2; 7]).await.unwrap();
+        client.read_exact(&mut [0; 7]).await.unwrap();
+        let [asked, answered] = proxy.carried();
+        assert_eq!((asked.bytes, answered.bytes), (5000, 7));
+        // One read at best, a read for each byte at worst.
+        assert!((4..=5000).contains(&asked.segments), "{asked:?}");
+        assert!((1..=7).contains(&answered.segments), "{answered:?}");
     }
 }

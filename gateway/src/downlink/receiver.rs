@@ -18,11 +18,9 @@ use super::dispatch::Downlink;
 use super::link::{self, ANSWER_MAX, Link, Pace, Trouble};
 use crate::uplink::RedisConfig;
 
-/// How long a read waits for an order.
-const BLOCK: Duration = Duration::from_secs(5);
-
-/// Redis may be slow on top of that.
-const READ_MAX: Duration = BLOCK.saturating_add(ANSWER_MAX);
+/// How long a read waits for an order at most: asking again costs a metered link as much as five
+/// records, and until an answer is overdue nobody knows that a silent link is dead.
+const BLOCK_MAX: Duration = Duration::from_secs(15);
 
 /// Orders in one read.
 const COUNT: usize = 64;
@@ -104,6 +102,7 @@ async fn read(
     stream: &str,
     after: &str,
 ) -> Result<Vec<Item>, Trouble> {
+    let block = block(config.redis.response_timeout);
     let mut command = redis::cmd("XREADGROUP");
     command
         .arg("GROUP")
@@ -112,11 +111,18 @@ async fn read(
         .arg("COUNT")
         .arg(COUNT);
     if after == ">" {
-        command.arg("BLOCK").arg(BLOCK.as_millis() as u64);
+        command.arg("BLOCK").arg(block.as_millis() as u64);
     }
     command.arg("STREAMS").arg(stream).arg(after);
-    let answer = link::within(READ_MAX, command.query_async(redis)).await?;
+    // Redis may be slow on top of that.
+    let answer = link::within(block + ANSWER_MAX, command.query_async(redis)).await?;
     Ok(items_of(&answer))
+}
+
+/// A connection gives up after `response_timeout`, and what a read returns that was given up is
+/// pending unseen.
+fn block(response_timeout: Duration) -> Duration {
+    (response_timeout / 2).min(BLOCK_MAX)
 }
 
 /// `true` if the group was not there.

@@ -4,9 +4,9 @@
 //! the tracker has just spoken; a repetition must not, because a dead connection that nobody has
 //! noticed would take the tracker back from the gateway it has moved to.
 //!
-//! Invariants: a field is removed only while it holds our own epoch; everything is written again
-//! every [`keys::REPUBLISH_INTERVAL_S`], so an emptied Redis heals; the heartbeat does not wait for
-//! the uplink.
+//! Invariants: a field is removed only while it holds our own epoch; every
+//! [`keys::REPUBLISH_INTERVAL_S`] a part of everything is written again, and everything when some
+//! of that part was missing, so an emptied Redis heals; the heartbeat does not wait for the uplink.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -32,6 +32,13 @@ const CHUNK: usize = 256;
 const GATHER: Duration = Duration::from_millis(100);
 
 const INTERVAL: Duration = Duration::from_secs(keys::REPUBLISH_INTERVAL_S);
+
+/// A repetition is one of so many parts: all of them, every time, would cost a metered link of a
+/// hundred trackers a third of what their records cost.
+const PARTS: usize = 10;
+
+/// So few are repeated at once.
+const WHOLE_MAX: usize = 16;
 
 /// How long a stopping gateway tries to take its fields back.
 const STOP_MAX: Duration = Duration::from_secs(3);
@@ -152,11 +159,14 @@ impl Registry {
         let mut redis = link::open(&self.redis).await?;
         let mut changes = self.roster.changes();
         let mut again_at = Instant::now();
+        // Who comes anew knows nothing of what is there.
+        let mut turn = None;
         loop {
             if Instant::now() >= again_at {
                 again_at = Instant::now() + self.interval;
                 link::within(ANSWER_MAX, self.beat(&mut redis)).await?;
-                self.repeat(&mut redis).await?;
+                self.repeat(&mut redis, turn).await?;
+                turn = Some(turn.map_or(0, |turn: usize| turn.wrapping_add(1)));
             }
             self.reconcile(&mut redis).await?;
             tokio::select! {
@@ -169,7 +179,7 @@ impl Registry {
                     }
                 }
                 () = sleep_until(again_at.into()) => {}
-                () = self.nudge.notified() => again_at = Instant::now(),
+                () = self.nudge.notified() => (again_at, turn) = (Instant::now(), None),
             }
         }
     }
@@ -181,10 +191,16 @@ impl Registry {
         redis.set_options(heartbeat, clock::now_ms(), options).await
     }
 
-    /// Writes everything again that is still ours to say.
-    async fn repeat(&self, redis: &mut Link) -> Result<(), Trouble> {
-        let all: Vec<_> = self.published.iter().map(|(i, e)| (*i, *e)).collect();
-        let missing = self.publish(redis, &all, false).await?;
+    /// Writes again what is still ours to say: the part whose turn it is, everything without a turn
+    /// or when some of the part had gone.
+    async fn repeat(&self, redis: &mut Link, turn: Option<usize>) -> Result<(), Trouble> {
+        let mut all: Vec<_> = self.published.iter().map(|(i, e)| (*i, *e)).collect();
+        all.sort_unstable();
+        let part = turn.map_or(all.as_slice(), |turn| part(&all, turn));
+        let mut missing = self.publish(redis, part, false).await?;
+        if missing > 0 && part.len() < all.len() {
+            missing += self.publish(redis, &all, false).await?;
+        }
         if missing > 0 {
             tracing::warn!(
                 missing,
@@ -252,6 +268,16 @@ impl Registry {
     }
 }
 
+/// What is repeated at this turn: never nothing of something, and everything within [`PARTS`] turns.
+fn part<T>(all: &[T], turn: usize) -> &[T] {
+    if all.len() <= WHOLE_MAX {
+        return all;
+    }
+    let size = all.len().div_ceil(PARTS);
+    let parts = all.len().div_ceil(size);
+    all.chunks(size).nth(turn % parts).unwrap_or(all)
+}
+
 /// Removes fields that still hold these epochs.
 pub(super) async fn withdraw(redis: &mut Link, seats: &[(Imei, u64)]) -> Result<(), RedisError> {
     let mut call = WITHDRAW.prepare_invoke();
@@ -271,4 +297,31 @@ pub(super) async fn place(
     let gateway: Option<String> = redis.hget(keys::CONNECTIONS, &field).await?;
     let epoch: Option<u64> = redis.hget(keys::CONNECTION_EPOCHS, &field).await?;
     Ok(gateway.map(|gateway| (gateway, epoch.unwrap_or(0))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_repeat_everything_and_never_nothing() {
+        for count in [1, 15, 16, 17, 19, 20, 99, 100, 101, 10_000] {
+            let all: Vec<usize> = (0..count).collect();
+            let turns = |from: usize| (from..from + PARTS).flat_map(|turn| part(&all, turn));
+            for from in [0, 1, 7] {
+                let mut said: Vec<usize> = turns(from).copied().collect();
+                said.sort_unstable();
+                said.dedup();
+                assert_eq!(said, all, "{count} from {from}");
+            }
+            for turn in 0..PARTS {
+                let size = part(&all, turn).len();
+                assert!(
+                    size > 0 && size <= count.div_ceil(PARTS).max(WHOLE_MAX),
+                    "{count}"
+                );
+            }
+        }
+        assert!(part::<u8>(&[], 3).is_empty());
+    }
 }

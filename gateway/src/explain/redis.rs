@@ -44,7 +44,7 @@ super::declare! {
     EVICTION = "E-RED-021", 4, "Redis may throw away whole streams",
         "maxmemory-policy is not noeviction: at the limit Redis would delete streams and their groups to make room, silently. `CONFIG SET maxmemory-policy noeviction`; a cache needs a Redis of its own.";
     RIGHTS = "E-RED-022", 1, "the Redis user lacks a right beside XADD",
-        "The gateway renews its sign of life (SET instance:heartbeat:ID), reads the contract (HGET contract) and what is settled (HGET floor:ID). Without these it does not send. The rights are listed in docs/gateway.md.";
+        "The gateway renews its sign of life (SET instance:heartbeat:ID), reads the contract (HGET contract) and what is settled (HMGET floor:ID). Without these it does not send. The rights are listed in docs/gateway.md.";
     NO_STREAM = "E-RED-023", 1, "the name of the stream is taken by another kind of key",
         "Under the telemetry stream's name lies a list, a hash or a text. XADD fails for ever. Rename or remove that key, or set uplink.stream on both sides.";
     UNUSABLE = "E-RED-024", 3, "Redis answers with an error",

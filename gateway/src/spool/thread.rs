@@ -18,8 +18,12 @@ use super::{Durable, Tail, Waiting};
 use crate::chain::chain;
 use crate::progress::Stage;
 
-/// Frames that one commit takes at most; the spool cuts a group at its own size in bytes.
+/// Frames that one commit takes at most.
 const GROUP_FRAMES_MAX: usize = 4096;
+
+/// A commit takes no more frames from here on: with the largest frame they still fit one group of
+/// the spool. Of several groups the first would wait for its receipts until the last is on disk.
+const GROUP_BYTES: usize = 192 * 1024;
 
 /// How often the spool looks for something to compact or make ahead when there was nothing.
 const IDLE_INTERVAL: Duration = Duration::from_secs(5);
@@ -32,6 +36,26 @@ const COMPACT_INTERVAL: Duration = Duration::from_millis(500);
 const COMPACT_LATE_MAX: Duration = Duration::from_secs(5);
 
 type Receipts = Vec<oneshot::Sender<Result<Durable, SpoolError>>>;
+
+/// What the next commit takes.
+#[derive(Default)]
+struct Group {
+    appends: Vec<Append>,
+    replies: Receipts,
+    bytes: usize,
+}
+
+impl Group {
+    fn put(&mut self, waiting: Waiting) {
+        self.bytes += waiting.append.bytes.len();
+        self.appends.push(waiting.append);
+        self.replies.push(waiting.reply);
+    }
+
+    fn has_room(&self) -> bool {
+        self.appends.len() < GROUP_FRAMES_MAX && self.bytes < GROUP_BYTES
+    }
+}
 
 pub(super) struct Thread {
     pub(super) writer: SpoolWriter<RealFs>,
@@ -51,7 +75,7 @@ impl Thread {
     }
 
     async fn keep_all(&mut self, mut queue: mpsc::Receiver<Waiting>) {
-        let (mut appends, mut replies) = (Vec::new(), Receipts::new());
+        let mut group = Group::default();
         let mut not_before = Instant::now();
         let mut compact_at = not_before + IDLE_INTERVAL;
         loop {
@@ -85,31 +109,32 @@ impl Thread {
                 }
             };
             let mut urgent = first.append.panic;
-            put(first, &mut appends, &mut replies);
+            group.put(first);
             // A panic record that arrives during the wait ends it.
-            while !urgent && Instant::now() < not_before && appends.len() < GROUP_FRAMES_MAX {
+            while !urgent && Instant::now() < not_before && group.has_room() {
                 tokio::select! {
                     next = queue.recv() => {
                         let Some(next) = next else { break };
                         urgent = next.append.panic;
-                        put(next, &mut appends, &mut replies);
+                        group.put(next);
                     }
                     () = sleep_until(not_before) => {}
                 }
             }
-            while appends.len() < GROUP_FRAMES_MAX {
+            while group.has_room() {
                 let Ok(next) = queue.try_recv() else { break };
-                put(next, &mut appends, &mut replies);
+                group.put(next);
             }
             not_before = Instant::now() + self.interval_min;
-            self.commit(&mut appends, &mut replies);
+            self.commit(&mut group);
         }
     }
 
-    fn commit(&mut self, appends: &mut Vec<Append>, replies: &mut Receipts) {
-        let results = self.writer.commit(appends);
-        let panic = appends.iter().any(|append| append.panic);
-        appends.clear();
+    fn commit(&mut self, group: &mut Group) {
+        let results = self.writer.commit(&group.appends);
+        let panic = group.appends.iter().any(|append| append.panic);
+        group.appends.clear();
+        group.bytes = 0;
         let kept = results.iter().any(Result::is_ok);
         if self.writer.has_failed() && !self.failed.swap(true, Ordering::Relaxed) {
             let error = results.iter().find_map(|result| result.as_ref().err());
@@ -125,7 +150,7 @@ impl Thread {
                 tail.panics += u64::from(panic);
             });
         }
-        for (reply, result) in replies.drain(..).zip(results) {
+        for (reply, result) in group.replies.drain(..).zip(results) {
             // A connection that is gone does not need its receipt; the record is kept anyway.
             let _ = reply.send(result);
         }
@@ -162,9 +187,4 @@ impl Thread {
             }
         }
     }
-}
-
-fn put(waiting: Waiting, appends: &mut Vec<Append>, replies: &mut Receipts) {
-    appends.push(waiting.append);
-    replies.push(waiting.reply);
 }

@@ -212,8 +212,8 @@ async fn others(look: &mut Look, redis: &mut Link, gateway: &GatewayId, streams:
             heartbeat.clone(),
         ),
         (
-            "HGET",
-            cmd("HGET").arg(&[&floor, "0"]).to_owned(),
+            "HMGET",
+            cmd("HMGET").arg(&[&floor, "0"]).to_owned(),
             floor.clone(),
         ),
     ];
