@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-use contract::{Device, GatewayId, SpoolId};
+use contract::{Device, GatewayId, SettledRanges, SpoolId};
 
 /// Id of one stream item, `<milliseconds>-<counter>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,6 +73,8 @@ pub struct Place {
     pub first: u64,
     /// Last position.
     pub last: u64,
+    /// Positions between those two that are another unit's: they are not covered.
+    pub holes: SettledRanges,
     /// Settle only when this spool is already known to be that gateway's: what an unreadable
     /// payload claims about itself is not enough to release data at the edge.
     pub only_if_known: bool,

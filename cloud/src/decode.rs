@@ -7,7 +7,7 @@
 //! records, messages or a dead letter; an item of a newer version, kind or coding is left alone.
 
 use codec::{AvlData, BodyError, Codec7Data, CodecId, MessageData};
-use contract::{Coding, Entry, EntryError, Envelope, Kind, Payload, PayloadError};
+use contract::{Coding, Entry, EntryError, Envelope, Kind, Payload, PayloadError, SettledRanges};
 use thiserror::Error;
 
 use crate::batch::{DeadLetter, Decoded, Frame, Message, Place, StreamId, Unit};
@@ -72,9 +72,9 @@ pub fn entry(id: StreamId, fields: &Fields) -> Result<Decoded, ForNewerReader> {
 
 fn envelopes(entry: &Entry, arrived_ms: u64) -> Result<Vec<Unit>, Unopened> {
     let payload = Payload::open(&entry.coding, &entry.data)?;
-    let claimed = entry.first..=entry.last;
+    let claimed = entry.positions();
     let envelopes = payload.envelopes()?;
-    if let Some(stray) = envelopes.iter().find(|e| !claimed.contains(&e.seq)) {
+    if let Some(stray) = envelopes.iter().find(|e| !claimed.contains(e.seq)) {
         return Err(Unopened::Stray {
             seq: stray.seq.get(),
         });
@@ -109,6 +109,7 @@ fn envelope(entry: &Entry, envelope: &Envelope<'_>, arrived_ms: u64) -> Unit {
             spool: entry.spool,
             first: envelope.seq.get(),
             last: envelope.seq.get(),
+            holes: SettledRanges::new(),
             only_if_known: false,
         }),
         received: 0,
@@ -214,6 +215,7 @@ fn gap_unit(entry: &Entry, gap: &contract::Gap) -> Unit {
             spool: entry.spool,
             first: gap.first.get(),
             last: gap.last.get(),
+            holes: SettledRanges::new(),
             only_if_known: false,
         }),
         received: gap.records,
@@ -233,6 +235,7 @@ fn unreadable_payload(entry: &Entry, error: &Unopened) -> Unit {
             spool: entry.spool,
             first: entry.first.get(),
             last: entry.last.get(),
+            holes: entry.positions().holes(),
             only_if_known: true,
         }),
         DeadLetter {

@@ -33,6 +33,7 @@ fn frames(frames: &[&[u8]]) -> Entry {
         spool: SpoolId::from_u64(7).unwrap(),
         first: seq(0),
         last: seq(frames.len().max(1) - 1),
+        exact: None,
         low: SpoolSeq::new(3).unwrap(),
         gaps: Vec::new(),
         records: 9,
@@ -195,6 +196,29 @@ fn an_unreadable_payload_covers_all_it_claims_if_the_spool_is_known() {
 }
 
 #[test]
+fn an_unreadable_payload_leaves_the_holes_of_its_entry_alone() {
+    let mut entry = frames(&[bytes(CODEC8).as_slice(); 4]);
+    entry.data = vec![1, 2, 3];
+    entry.last = SpoolSeq::new(12).unwrap();
+    entry.exact = Some(SettledRanges::parse("5-5,8-9,12-12").unwrap());
+    let decoded = decoded(&entry);
+    let [unit] = &decoded.units[..] else { panic!() };
+    let place = unit.place.as_ref().unwrap();
+    assert_eq!((place.first, place.last), (5, 12));
+    assert_eq!(place.holes.to_string(), "6-7,10-11");
+}
+
+#[test]
+fn an_envelope_in_a_hole_of_its_entry_makes_the_payload_unreadable() {
+    let mut entry = frames(&[bytes(CODEC8).as_slice(); 4]);
+    entry.exact = Some(SettledRanges::parse("5-6,8-8").unwrap());
+    let unit = decoded(&entry).units.swap_remove(0);
+    let letter = &unit.dead_letters[0];
+    assert!(letter.reason.contains("position 7"), "{}", letter.reason);
+    assert_eq!(unit.place.unwrap().holes.to_string(), "7-7");
+}
+
+#[test]
 fn an_envelope_outside_its_entry_makes_the_payload_unreadable() {
     let mut entry = frames(&[bytes(CODEC8).as_slice(); 4]);
     entry.last = SpoolSeq::new(6).unwrap();
@@ -210,7 +234,7 @@ fn an_envelope_outside_its_entry_makes_the_payload_unreadable() {
 #[test]
 fn what_a_newer_reader_knows_is_left_alone() {
     let entry = frames(&[&bytes(CODEC8)]);
-    for (name, value) in [("v", "2"), ("k", "position"), ("c", "cbor")] {
+    for (name, value) in [("v", "3"), ("k", "position"), ("c", "cbor")] {
         let mut fields = fields(&entry);
         set(&mut fields, name, value);
         let newer = super::entry(id(), &fields).unwrap_err();
@@ -221,10 +245,10 @@ fn what_a_newer_reader_knows_is_left_alone() {
 /// A newer version is seen before anything else is judged, even when all the rest is gone.
 #[test]
 fn a_newer_version_is_seen_first() {
-    let fields = [(b"v".to_vec(), b"2".to_vec())];
+    let fields = [(b"v".to_vec(), b"3".to_vec())];
     assert!(matches!(
         super::entry(id(), &fields),
-        Err(ForNewerReader::Version { version: 2 })
+        Err(ForNewerReader::Version { version: 3 })
     ));
 }
 
