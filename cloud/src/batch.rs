@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use contract::{Device, GatewayId, SettledRanges, SpoolId};
 
@@ -59,6 +60,22 @@ impl FromStr for StreamId {
         read().ok_or_else(|| StreamIdError {
             found: text.chars().take(60).collect(),
         })
+    }
+}
+
+/// One item of one stream: ids are unique within a stream only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntryId {
+    /// Key of the stream.
+    pub stream: Arc<str>,
+    /// Its id there.
+    pub id: StreamId,
+}
+
+/// `<stream> <milliseconds>-<counter>`
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.stream, self.id)
     }
 }
 
@@ -186,7 +203,7 @@ pub struct DeadLetter {
     /// The record in question; `None` for the whole envelope or entry.
     pub record_index: Option<u32>,
     /// Stream item it came in, when no place in a spool could be read from it.
-    pub entry: Option<StreamId>,
+    pub entry: Option<EntryId>,
     /// Who spoke, if that is known.
     pub device: Option<Device>,
     /// Gateway clock, milliseconds since 1970 UTC, if that is known.
@@ -218,7 +235,7 @@ pub struct Decoded {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Stream items that may be acknowledged once all of this is committed.
-    pub entries: Vec<StreamId>,
+    pub entries: Vec<EntryId>,
     /// In order of arrival.
     pub units: Vec<Unit>,
     /// For each spool the position below which nothing will ever be sent again.
@@ -232,7 +249,7 @@ pub type Lows = HashMap<(SpoolId, GatewayId), u64>;
 
 impl Batch {
     /// Adds what one stream item held.
-    pub fn add(&mut self, entry: StreamId, decoded: Decoded, bytes: usize) {
+    pub fn add(&mut self, entry: EntryId, decoded: Decoded, bytes: usize) {
         self.entries.push(entry);
         self.bytes += bytes;
         self.units.extend(decoded.units);

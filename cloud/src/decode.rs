@@ -10,7 +10,7 @@ use codec::{AvlData, BodyError, Codec7Data, CodecId, MessageData};
 use contract::{Coding, Entry, EntryError, Envelope, Kind, Payload, PayloadError, SettledRanges};
 use thiserror::Error;
 
-use crate::batch::{DeadLetter, Decoded, Frame, Message, Place, StreamId, Unit};
+use crate::batch::{DeadLetter, Decoded, EntryId, Frame, Message, Place, Unit};
 use crate::normalise::{self, codec7};
 
 /// Leave the item pending and raise an alarm: a newer reader will understand it.
@@ -43,24 +43,17 @@ pub type Fields = [(Vec<u8>, Vec<u8>)];
 ///
 /// # Errors
 /// [`ForNewerReader`]: leave it pending. What nobody can read is no error but a dead letter.
-pub fn entry(id: StreamId, fields: &Fields) -> Result<Decoded, ForNewerReader> {
-    let named = fields.iter().filter_map(|(name, value)| {
-        let name = std::str::from_utf8(name).ok()?;
-        Some((name, value.as_slice()))
-    });
-    let entry = match Entry::from_fields(named) {
+pub fn entry(id: &EntryId, fields: &Fields) -> Result<Decoded, ForNewerReader> {
+    let entry = match Entry::from_fields(named(fields)) {
         Ok(entry) => entry,
         Err(EntryError::Newer { version }) => return Err(ForNewerReader::Version { version }),
         Err(error) => return Ok(unreadable_entry(id, fields, &error)),
     };
-    if let Kind::Other(kind) = entry.kind {
-        return Err(ForNewerReader::Kind { kind });
-    }
-    if let Coding::Other(coding) = entry.coding {
-        return Err(ForNewerReader::Coding { coding });
+    if let Some(newer) = unknown(&entry) {
+        return Err(newer);
     }
     let mut units: Vec<Unit> = entry.gaps.iter().map(|gap| gap_unit(&entry, gap)).collect();
-    match envelopes(&entry, id.ms()) {
+    match envelopes(&entry, id.id.ms()) {
         Ok(opened) => units.extend(opened),
         Err(error) => units.push(unreadable_payload(&entry, &error)),
     }
@@ -68,6 +61,36 @@ pub fn entry(id: StreamId, fields: &Fields) -> Result<Decoded, ForNewerReader> {
         units,
         low: Some((entry.gateway, entry.spool, entry.low.get())),
     })
+}
+
+fn named(fields: &Fields) -> impl Iterator<Item = (&str, &[u8])> {
+    fields.iter().filter_map(|(name, value)| {
+        let name = std::str::from_utf8(name).ok()?;
+        Some((name, value.as_slice()))
+    })
+}
+
+/// Is this item for a newer reader? Asked of what another consumer holds, without opening it.
+#[must_use]
+pub fn newer(fields: &Fields) -> Option<ForNewerReader> {
+    match Entry::from_fields(named(fields)) {
+        Ok(entry) => unknown(&entry),
+        Err(EntryError::Newer { version }) => Some(ForNewerReader::Version { version }),
+        Err(_) => None,
+    }
+}
+
+/// What of an entry that we can read is beyond us all the same.
+fn unknown(entry: &Entry) -> Option<ForNewerReader> {
+    if let Kind::Other(kind) = &entry.kind {
+        let kind = kind.clone();
+        return Some(ForNewerReader::Kind { kind });
+    }
+    if let Coding::Other(coding) = &entry.coding {
+        let coding = coding.clone();
+        return Some(ForNewerReader::Coding { coding });
+    }
+    None
 }
 
 fn envelopes(entry: &Entry, arrived_ms: u64) -> Result<Vec<Unit>, Unopened> {
@@ -253,12 +276,12 @@ fn unreadable_payload(entry: &Entry, error: &Unopened) -> Unit {
     )
 }
 
-fn unreadable_entry(id: StreamId, fields: &Fields, error: &EntryError) -> Decoded {
+fn unreadable_entry(id: &EntryId, fields: &Fields, error: &EntryError) -> Decoded {
     let letter = DeadLetter {
         record_index: None,
-        entry: Some(id),
+        entry: Some(id.clone()),
         device: None,
-        received_at_ms: Some(id.ms()),
+        received_at_ms: Some(id.id.ms()),
         error_class: "entry",
         reason: chain(error),
         offset: None,

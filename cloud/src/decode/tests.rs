@@ -49,12 +49,15 @@ fn fields(entry: &Entry) -> Vec<(Vec<u8>, Vec<u8>)> {
         .collect()
 }
 
-fn id() -> StreamId {
-    "1795219200000-3".parse().unwrap()
+fn id() -> EntryId {
+    EntryId {
+        stream: "telemetry:teltonika".into(),
+        id: "1795219200000-3".parse().unwrap(),
+    }
 }
 
 fn decoded(entry: &Entry) -> Decoded {
-    super::entry(id(), &fields(entry)).unwrap()
+    super::entry(&id(), &fields(entry)).unwrap()
 }
 
 fn set(fields: &mut [(Vec<u8>, Vec<u8>)], name: &str, value: &str) {
@@ -237,7 +240,7 @@ fn what_a_newer_reader_knows_is_left_alone() {
     for (name, value) in [("v", "3"), ("k", "position"), ("c", "cbor")] {
         let mut fields = fields(&entry);
         set(&mut fields, name, value);
-        let newer = super::entry(id(), &fields).unwrap_err();
+        let newer = super::entry(&id(), &fields).unwrap_err();
         assert!(newer.to_string().contains(value), "{newer}");
     }
 }
@@ -247,7 +250,7 @@ fn what_a_newer_reader_knows_is_left_alone() {
 fn a_newer_version_is_seen_first() {
     let fields = [(b"v".to_vec(), b"3".to_vec())];
     assert!(matches!(
-        super::entry(id(), &fields),
+        super::entry(&id(), &fields),
         Err(ForNewerReader::Version { version: 3 })
     ));
 }
@@ -259,11 +262,14 @@ fn every_missing_field_makes_a_dead_letter_that_keeps_the_rest() {
     for index in 0..whole.len() {
         let mut fields = whole.clone();
         let (name, _) = fields.remove(index);
-        let decoded = super::entry(id(), &fields).unwrap();
+        let decoded = super::entry(&id(), &fields).unwrap();
         let [unit] = &decoded.units[..] else { panic!() };
         assert!(unit.place.is_none() && decoded.low.is_none());
         let letter = &unit.dead_letters[0];
-        assert_eq!((letter.error_class, letter.entry), ("entry", Some(id())));
+        assert_eq!(
+            (letter.error_class, letter.entry.clone()),
+            ("entry", Some(id()))
+        );
         assert!(letter.reason.contains(std::str::from_utf8(&name).unwrap()));
         let written: usize = fields
             .iter()
@@ -304,7 +310,7 @@ proptest! {
 
     #[test]
     fn any_fields_are_survived(fields in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..3), proptest::collection::vec(any::<u8>(), 0..20)), 0..12)) {
-        let _ = super::entry(id(), &fields);
+        let _ = super::entry(&id(), &fields);
     }
 }
 
@@ -325,6 +331,10 @@ fn a_gateway_that_woke_up_in_1970_puts_nothing_into_the_quarantine() {
     entry.data = Payload::pack(&[asleep], &Coding::MsgPack).unwrap();
     assert_eq!(decoded(&entry).units[0].records[0].quarantine, None);
     // Without any clock that knows better, the future stays the future.
-    let early = super::entry("5000-1".parse().unwrap(), &fields(&entry)).unwrap();
+    let early = EntryId {
+        id: "5000-1".parse().unwrap(),
+        ..id()
+    };
+    let early = super::entry(&early, &fields(&entry)).unwrap();
     assert!(early.units[0].records[0].quarantine.is_some());
 }

@@ -152,7 +152,10 @@ pub(super) fn dead(
         messages: Vec::new(),
         dead_letters: vec![DeadLetter {
             record_index: None,
-            entry: unit.dead_letters.first().and_then(|letter| letter.entry),
+            entry: unit
+                .dead_letters
+                .first()
+                .and_then(|letter| letter.entry.clone()),
             device: None,
             received_at_ms: unit.frame.as_ref().map(|frame| frame.received_at_ms),
             error_class,

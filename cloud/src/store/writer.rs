@@ -26,7 +26,7 @@ use super::insert;
 pub use super::plan::Tally;
 use super::plan::{self, Run};
 use super::settle;
-use crate::batch::{Batch, DeadLetter, Lows, Split, StreamId, Unit};
+use crate::batch::{Batch, DeadLetter, EntryId, Lows, Split, Unit};
 
 /// A transaction that takes longer has lost its server: far above the slowest batch measured, and
 /// without it a dead connection would hang until the kernel gives up after a quarter of an hour.
@@ -35,7 +35,7 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(120);
 /// The receipt of a COMMIT.
 #[derive(Debug)]
 pub struct Committed {
-    entries: Vec<StreamId>,
+    entries: Vec<EntryId>,
     settled: HashMap<SpoolId, (GatewayId, SettledRanges)>,
     tally: Tally,
     messages: u64,
@@ -45,7 +45,7 @@ pub struct Committed {
 impl Committed {
     /// Stream items that may be acknowledged.
     #[must_use]
-    pub fn entries(&self) -> &[StreamId] {
+    pub fn entries(&self) -> &[EntryId] {
         &self.entries
     }
 

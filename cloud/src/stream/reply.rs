@@ -39,13 +39,12 @@ pub fn read_group(answer: &Value) -> Vec<Item> {
     }
 }
 
-/// `XAUTOCLAIM`: where to go on, the items, and how many were deleted.
+/// Long form of `XPENDING`: the ids.
 #[must_use]
-pub fn auto_claim(answer: &Value) -> Option<(StreamId, Vec<Item>, usize)> {
-    let parts = array(answer)?;
-    let next = text(parts.first()?)?.parse().ok()?;
-    let deleted = parts.get(2).and_then(array).map_or(0, <[Value]>::len);
-    Some((next, items(parts.get(1)?), deleted))
+pub fn pending(answer: &Value) -> Vec<StreamId> {
+    let lines = array(answer).unwrap_or_default();
+    let id = |line: &Value| text(array(line)?.first()?)?.parse().ok();
+    lines.iter().filter_map(id).collect()
 }
 
 /// `XINFO GROUPS`.
@@ -83,7 +82,9 @@ pub fn oldest_pending(answer: &Value) -> Option<StreamId> {
     text(array(answer)?.get(1)?)?.parse().ok()
 }
 
-fn items(list: &Value) -> Vec<Item> {
+/// A list of items, as `XRANGE` and `XCLAIM` answer it.
+#[must_use]
+pub fn items(list: &Value) -> Vec<Item> {
     let list = array(list).unwrap_or_default();
     list.iter().filter_map(item).collect()
 }
@@ -161,10 +162,19 @@ mod tests {
     }
 
     #[test]
-    fn claims_say_where_to_go_on_and_what_was_deleted() {
-        let answer = Value::Array(vec![bulk("0-0"), list(), Value::Array(vec![bulk("4-1")])]);
-        let (next, items, deleted) = auto_claim(&answer).unwrap();
-        assert_eq!((next, items.len(), deleted), (StreamId::at_ms(0), 2, 1));
+    fn pending_items_are_known_by_their_ids() {
+        let line = |id: &str| {
+            Value::Array(vec![
+                bulk(id),
+                bulk("box-0"),
+                Value::Int(70_000),
+                Value::Int(2),
+            ])
+        };
+        let answer = Value::Array(vec![line("4-1"), line("4-2")]);
+        let ids: Vec<String> = pending(&answer).iter().map(StreamId::to_string).collect();
+        assert_eq!(ids, ["4-1", "4-2"]);
+        assert!(pending(&Value::Array(vec![])).is_empty());
     }
 
     #[test]
