@@ -71,6 +71,7 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/status", get(status))
+        .route("/queue/status", get(queue))
         .route("/metrics", get(metrics))
         .with_state(admin);
     let stopped = async move { stop.cancelled().await };
@@ -173,11 +174,7 @@ async fn status(State(admin): State<Admin>) -> impl IntoResponse {
         "engine": &*admin.engine,
         "streams": streams.iter().map(|stream| {
             let standing = standings.iter().find(|standing| standing.stream == *stream);
-            json!({
-                "stream": &*stream.name,
-                "lag_entries": standing.and_then(|standing| standing.lag_entries),
-                "pending_entries": standing.and_then(|standing| standing.pending_entries),
-            })
+            standing.map_or_else(|| json!({"stream": &*stream.name}), Standing::to_json)
         }).collect::<Vec<_>>(),
         "writers": admin.writers,
         "group": admin.stream.group,
@@ -197,6 +194,7 @@ async fn status(State(admin): State<Admin>) -> impl IntoResponse {
         "left_for_newer": metrics.left_for_newer.get(),
         "claimed": metrics.claimed.get(),
         "deleted_unread": metrics.deleted_unread.get(),
+        "trim_lost": metrics.trim_lost.get(),
         "group_lost": metrics.group_lost.get(),
         "last_commit_ms": match metrics.last_commit_ms.get() {
             0 => Value::Null,
@@ -205,6 +203,22 @@ async fn status(State(admin): State<Admin>) -> impl IntoResponse {
         "last_batch_ms": metrics.last_batch_ms.get(),
         "trouble": admin.trouble(),
         "stats": admin.stats(),
+    }))
+}
+
+/// What waits in Redis; streams that did not answer in time are not told.
+async fn queue(State(admin): State<Admin>) -> impl IntoResponse {
+    let standings = admin.standings().await;
+    let metrics = &admin.metrics;
+    let told: Vec<Value> = standings.iter().map(Standing::to_json).collect();
+    Json(json!({
+        "group": admin.stream.group,
+        "streams_read": admin.streams.all().len(),
+        "streams": told,
+        "deleted_unread": metrics.deleted_unread.get(),
+        "trim_lost": metrics.trim_lost.get(),
+        "group_lost": metrics.group_lost.get(),
+        "left_for_newer": metrics.left_for_newer.get(),
     }))
 }
 

@@ -94,6 +94,8 @@ metrics! {
     counter claimed = "milepost_cloud_claimed_total";
     /// Stream items that somebody deleted before they were acknowledged.
     counter deleted_unread = "milepost_cloud_deleted_unread_total";
+    /// Stream items that somebody trimmed before they were read: gateways send them again.
+    counter trim_lost = "milepost_cloud_trim_lost_total";
     /// Times the consumer group was gone: Redis lost data.
     counter group_lost = "milepost_cloud_group_lost_total";
     /// Stream items trimmed behind all groups.
@@ -182,7 +184,7 @@ impl Metrics {
         for (name, help, flag) in flags {
             line(name, "gauge", help, u64::from(flag.load(Ordering::Relaxed)));
         }
-        let by_stream: [(&str, &str, fn(&Standing) -> Option<u64>); 2] = [
+        let by_stream: [(&str, &str, fn(&Standing) -> Option<u64>); 4] = [
             (
                 "milepost_cloud_stream_lag_entries",
                 "Stream items not yet read by the group.",
@@ -192,6 +194,16 @@ impl Metrics {
                 "milepost_cloud_stream_pending_entries",
                 "Stream items read and not yet acknowledged.",
                 |standing| standing.pending_entries,
+            ),
+            (
+                "milepost_cloud_stream_lag_records",
+                "AVL records not yet read by the group; an estimate where there are many.",
+                |standing| standing.lag_records,
+            ),
+            (
+                "milepost_cloud_stream_oldest_unacknowledged_seconds",
+                "Age of the oldest stream item that is not acknowledged.",
+                |standing| standing.age_s,
             ),
         ];
         for (name, help, of) in by_stream {
@@ -240,7 +252,10 @@ mod tests {
                 named: true,
             },
             lag_entries,
+            lag_records: None,
+            estimated: false,
             pending_entries: Some(2),
+            age_s: None,
         };
         let text =
             Metrics::default().to_prometheus(&[standing("a", Some(7)), standing("b\"", None)]);

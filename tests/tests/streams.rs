@@ -3,6 +3,8 @@
 
 #[path = "streams/claims.rs"]
 mod claims;
+#[path = "streams/lag.rs"]
+mod lag;
 #[path = "streams/many.rs"]
 mod many;
 #[path = "streams/positions.rs"]

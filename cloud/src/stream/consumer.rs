@@ -8,17 +8,18 @@
 //! the running read, so nothing is handed to nobody.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, RedisResult, Value, cmd};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::finder::Stream;
 use super::intake::{Delivery, Intake};
 use super::link::{Redis, RedisFailure};
+use super::loss::{Counts, Trims};
 use super::reply;
 use crate::backoff::Backoff;
 use crate::batch::{EntryId, StreamId};
@@ -27,6 +28,9 @@ use crate::metrics::Metrics;
 
 /// How long one read waits for something new; also how long stopping may take.
 const BLOCK: Duration = Duration::from_millis(1_000);
+
+/// How often to look whether somebody trimmed what was not read.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Items per read. Measured: more than 100 gains nothing.
 const READ_COUNT: usize = 100;
@@ -65,6 +69,8 @@ struct State {
     has_read: bool,
     /// The loss was told, and nothing has come since.
     loss_told: bool,
+    /// What was trimmed so far.
+    trims: Trims,
 }
 
 impl Consumer {
@@ -145,7 +151,13 @@ impl Consumer {
             }
         }
         let mut after = Some("0".to_owned());
+        let mut look_at = Instant::now();
         while !stop.is_cancelled() {
+            // First before anything is read: a loss ahead of us is behind us a moment later.
+            if Instant::now() >= look_at {
+                self.look_for_trims(&mut connection, state).await;
+                look_at = Instant::now() + LOOK_INTERVAL;
+            }
             let command = self.read_command(after.as_deref());
             let answer: Value = match command.query_async(&mut connection).await {
                 Ok(answer) => answer,
@@ -217,6 +229,42 @@ impl Consumer {
         self.metrics.deleted_unread.add(dropped);
         warn!(%entry, "a pending item was deleted by somebody before it was stored");
         Ok(())
+    }
+
+    /// That it cannot be asked now is no reason not to read.
+    async fn look_for_trims(&self, on: &mut MultiplexedConnection, state: &mut State) {
+        let Ok(Some(counts)) = self.counts(on).await else {
+            return;
+        };
+        let lost = state.trims.look(&counts);
+        if lost > 0 {
+            self.metrics.trim_lost.add(lost);
+            error!(
+                stream = %self.stream.name,
+                items = lost,
+                "somebody trimmed items that were not read; gateways send them again as long as they keep them: use no MAXLEN, and no XTRIM behind what the group has read"
+            );
+        }
+    }
+
+    async fn counts(&self, on: &mut MultiplexedConnection) -> RedisResult<Option<Counts>> {
+        let mut info = cmd("XINFO");
+        info.arg("STREAM").arg(&*self.stream.name);
+        let stream = reply::stream(&info.query_async(on).await?);
+        let mut info = cmd("XINFO");
+        info.arg("GROUPS").arg(&*self.stream.name);
+        let groups = reply::groups(&info.query_async(on).await?);
+        let ours = groups.into_iter().find(|g| g.name == self.config.group);
+        let (Some((added, length, first)), Some(group)) = (stream, ours) else {
+            return Ok(None);
+        };
+        Ok(Some(Counts {
+            added,
+            length,
+            first,
+            read: group.entries_read,
+            last_delivered: group.last_delivered,
+        }))
     }
 
     /// Said once for each loss; gateways and other parts are told to make up for it.

@@ -11,6 +11,7 @@ pub mod floor;
 pub mod intake;
 pub mod lag;
 pub mod link;
+pub mod loss;
 pub mod reply;
 pub mod trimmer;
 

@@ -21,6 +21,8 @@ pub struct GroupState {
     pub pending: u64,
     /// Last item handed out.
     pub last_delivered: StreamId,
+    /// Items it has read; `None` when Redis cannot tell.
+    pub entries_read: Option<u64>,
 }
 
 /// `XREADGROUP` on one stream. An empty answer (nil after a block) is no items.
@@ -54,25 +56,40 @@ pub fn groups(answer: &Value) -> Vec<GroupState> {
     groups.iter().filter_map(group).collect()
 }
 
+/// `XINFO STREAM`: items ever added, items there, and the oldest of them.
+#[must_use]
+pub fn stream(answer: &Value) -> Option<(u64, u64, Option<StreamId>)> {
+    let first = field(answer, "first-entry").and_then(item);
+    Some((
+        number(field(answer, "entries-added")?)?,
+        number(field(answer, "length")?)?,
+        first.map(|item| item.0),
+    ))
+}
+
+/// A field of an answer that is a map in RESP3 and a flat list in RESP2.
+fn field<'a>(answer: &'a Value, name: &str) -> Option<&'a Value> {
+    match answer {
+        Value::Map(fields) => fields
+            .iter()
+            .find(|(key, _)| text(key) == Some(name))
+            .map(|(_, value)| value),
+        Value::Array(flat) => flat
+            .chunks_exact(2)
+            .find(|pair| text(&pair[0]) == Some(name))
+            .map(|pair| &pair[1]),
+        _ => None,
+    }
+}
+
 fn group(answer: &Value) -> Option<GroupState> {
-    let field = |name: &str| -> Option<&Value> {
-        match answer {
-            Value::Map(fields) => fields
-                .iter()
-                .find(|(key, _)| text(key) == Some(name))
-                .map(|(_, value)| value),
-            Value::Array(flat) => flat
-                .chunks_exact(2)
-                .find(|pair| text(&pair[0]) == Some(name))
-                .map(|pair| &pair[1]),
-            _ => None,
-        }
-    };
+    let field = |name: &str| field(answer, name);
     Some(GroupState {
         name: text(field("name")?)?.to_owned(),
         lag: field("lag").and_then(number),
         pending: number(field("pending")?)?,
         last_delivered: text(field("last-delivered-id")?)?.parse().ok()?,
+        entries_read: field("entries-read").and_then(number),
     })
 }
 
@@ -198,6 +215,26 @@ mod tests {
             (groups(&resp2)[0].lag, groups(&resp2)[0].pending),
             (Some(9), 3)
         );
+    }
+
+    #[test]
+    fn a_stream_tells_what_was_added_and_what_is_left() {
+        let first = Value::Array(vec![bulk("5-1"), Value::Array(vec![bulk("v"), bulk("1")])]);
+        let fields = |first| {
+            vec![
+                (bulk("length"), Value::Int(2)),
+                (bulk("entries-added"), Value::Int(9)),
+                (bulk("first-entry"), first),
+            ]
+        };
+        let flat = fields(first.clone())
+            .into_iter()
+            .flat_map(|(k, v)| [k, v])
+            .collect();
+        let oldest = "5-1".parse().ok();
+        assert_eq!(stream(&Value::Map(fields(first))), Some((9, 2, oldest)));
+        assert_eq!(stream(&Value::Array(flat)), Some((9, 2, oldest)));
+        assert_eq!(stream(&Value::Map(fields(Value::Nil))), Some((9, 2, None)));
     }
 
     #[test]

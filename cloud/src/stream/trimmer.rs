@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use redis::{Value, cmd};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::warn;
 
 use super::consumer::chained;
 use super::finder::Stream;
 use super::link::{Link, RedisFailure};
 use super::reply::{self, GroupState};
 use crate::batch::StreamId;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 
 /// How often to cut, when something was committed since.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ pub async fn run(
             Ok(count) => metrics.trimmed.add(count),
             Err(failure) => {
                 metrics.error();
-                debug!(stream = %stream.name, error = chained(&failure), "cannot trim the stream");
+                warn!(stream = %stream.name, error = chained(&failure), "cannot trim the stream");
             }
         }
     }
@@ -64,6 +64,17 @@ pub async fn groups(link: &Link, stream: &str) -> Result<Vec<GroupState>, RedisF
     }
 }
 
+/// The clock of Redis, which ids are made of: milliseconds since 1970 UTC. Ours where this user may
+/// not ask: only what is acknowledged is trimmed, so a clock that is off costs nothing but time to
+/// read again.
+pub(super) async fn now_ms(link: &Link) -> Result<u64, RedisFailure> {
+    match link.ask::<(u64, u64)>("TIME", &cmd("TIME")).await {
+        Ok((seconds, micros)) => Ok(seconds * 1_000 + micros / 1_000),
+        Err(failure) if failure.code() == Some("NOPERM") => Ok(metrics::now_ms()),
+        Err(failure) => Err(failure),
+    }
+}
+
 async fn trim(link: &Link, stream: &str, keep: Duration) -> Result<u64, RedisFailure> {
     let groups = groups(link, stream).await?;
     let mut standing = Vec::with_capacity(groups.len());
@@ -73,8 +84,7 @@ async fn trim(link: &Link, stream: &str, keep: Duration) -> Result<u64, RedisFai
         let answer: Value = link.ask("XPENDING", &pending).await?;
         standing.push((group.last_delivered, reply::oldest_pending(&answer)));
     }
-    let (seconds, micros): (u64, u64) = link.ask("TIME", &cmd("TIME")).await?;
-    let now_ms = seconds * 1_000 + micros / 1_000;
+    let now_ms = now_ms(link).await?;
     let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
     let Some(cut) = cut(&standing, now_ms.saturating_sub(keep_ms)) else {
         return Ok(0);
