@@ -13,15 +13,15 @@ use tests::processes::Road;
 use tests::servers::ADMIN;
 
 /// Of the tracker whose records [`entry`] holds.
-pub const IMEI: u64 = 356_307_042_441_013;
+pub(crate) const IMEI: u64 = 356_307_042_441_013;
 
-pub async fn admin(road: &Road) -> Result<MultiplexedConnection> {
+pub(crate) async fn admin(road: &Road) -> Result<MultiplexedConnection> {
     let client = road.redis_access().client(ADMIN)?;
     Ok(client.get_multiplexed_async_connection().await?)
 }
 
 /// The data field of a frame with one record.
-pub fn frame(timestamp_ms: u64) -> Result<Vec<u8>> {
+pub(crate) fn frame(timestamp_ms: u64) -> Result<Vec<u8>> {
     let record = RecordSpec {
         timestamp_ms,
         satellites: 7,
@@ -33,7 +33,7 @@ pub fn frame(timestamp_ms: u64) -> Result<Vec<u8>> {
 }
 
 /// An entry with one record at one position of a spool.
-pub fn entry(spool: u64, seq: u64) -> Result<Vec<(&'static str, Vec<u8>)>> {
+pub(crate) fn entry(spool: u64, seq: u64) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let seq = SpoolSeq::new(seq)?;
     let bytes = frame(1_700_000_000_000 + spool * 1_000 + seq.get())?;
     let envelope = Envelope {
@@ -61,7 +61,7 @@ pub fn entry(spool: u64, seq: u64) -> Result<Vec<(&'static str, Vec<u8>)>> {
     Ok(entry.to_fields())
 }
 
-pub async fn add(
+pub(crate) async fn add(
     redis: &mut MultiplexedConnection,
     stream: &str,
     id: &str,
@@ -76,13 +76,13 @@ pub async fn add(
 }
 
 /// Items that the group was handed and has not acknowledged.
-pub async fn pending(redis: &mut MultiplexedConnection, stream: &str) -> Result<u64> {
+pub(crate) async fn pending(redis: &mut MultiplexedConnection, stream: &str) -> Result<u64> {
     let reply: StreamPendingReply = redis.xpending(stream, keys::GROUP_PROCESSOR).await?;
     Ok(reply.count() as u64)
 }
 
 /// Each of them: id, who holds it, for how long nobody touched it (ms), how often it was delivered.
-pub async fn held(
+pub(crate) async fn held(
     redis: &mut MultiplexedConnection,
     stream: &str,
 ) -> Result<Vec<(String, String, usize, usize)>> {
@@ -103,7 +103,7 @@ pub async fn held(
 }
 
 /// Names and values of one stream item.
-pub fn fields(item: &redis::streams::StreamId) -> Result<Vec<(&str, Vec<u8>)>> {
+pub(crate) fn fields(item: &redis::streams::StreamId) -> Result<Vec<(&str, Vec<u8>)>> {
     let each = item.map.iter().map(|(name, value)| match value {
         Value::BulkString(bytes) => Some((name.as_str(), bytes.clone())),
         _ => None,
