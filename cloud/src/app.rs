@@ -24,7 +24,7 @@ use crate::store::{Database, DatabaseError, Timescale, Writer, edges, migrate};
 use crate::stream::claimer::Claimer;
 use crate::stream::consumer::{Consumer, chained};
 use crate::stream::floor::{self, Board, Tables};
-use crate::stream::{Intake, Link, Redis, RedisFailure, Stream, Streams, finder, trimmer};
+use crate::stream::{Intake, Link, Mirror, Redis, RedisFailure, Stream, Streams, finder, trimmer};
 
 /// How often to ask the database whether it is there, when there is nothing to write.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
@@ -234,6 +234,13 @@ impl Parts {
         let (intake, deliveries) = Intake::new();
         let board = Arc::new(Board::default());
         let lost = Arc::new(Notify::new());
+        let mirror = config.stream.dead_letter.as_deref().map(|stream| Mirror {
+            link: link.clone(),
+            stream: stream.into(),
+            keep: config.stream.dead_letter_keep,
+            consumer: config.stream.consumer.as_str().into(),
+            metrics: self.metrics.clone(),
+        });
         let writers = writers(config);
         for number in 0..writers {
             let processor = Processor {
@@ -245,6 +252,7 @@ impl Parts {
                 link: link.clone(),
                 stream: config.stream.clone(),
                 config: config.store,
+                mirror: mirror.clone(),
                 board: board.clone(),
                 metrics: self.metrics.clone(),
             };

@@ -242,6 +242,8 @@ pub struct Batch {
     pub lows: Lows,
     /// Bytes of the stream items in it.
     pub bytes: usize,
+    /// For each stream item, where its units end.
+    ends: Vec<usize>,
 }
 
 /// Low edges as each gateway claims them: what a stranger says of a spool is not its owner's word.
@@ -253,10 +255,20 @@ impl Batch {
         self.entries.push(entry);
         self.bytes += bytes;
         self.units.extend(decoded.units);
+        self.ends.push(self.units.len());
         if let Some((gateway, spool, low)) = decoded.low {
             let known = self.lows.entry((spool, gateway)).or_insert(low);
             *known = low.max(*known);
         }
+    }
+
+    /// The stream item in which the unit of this place came first.
+    #[must_use]
+    pub fn origin(&self, place: &Place) -> Option<EntryId> {
+        let is_it = |unit: &Unit| unit.place.as_ref() == Some(place);
+        let at = self.units.iter().position(is_it)?;
+        let item = self.ends.partition_point(|end| *end <= at);
+        self.entries.get(item).cloned()
     }
 
     /// Rows it writes into tables that grow with traffic.

@@ -49,6 +49,13 @@ pub static KEYS: &[Key] = &[
         "How often to look for streams and shards that are new.",
     )
     .default("30s"),
+    Key::new(
+        "stream.dead_letter",
+        "Also copy dead letters to this stream, such as dead-letter:telemetry; empty: only to the table.",
+    )
+    .aliases(&["DEAD_LETTER_STREAM"])
+    .default(""),
+    Key::new("stream.dead_letter_keep", "Older copies of dead letters go.").default("30d"),
     Key::new("stream.group", "The consumer group.")
         .aliases(&["CONSUMER_GROUP_NAME"])
         .default(keys::GROUP_PROCESSOR),
@@ -158,6 +165,10 @@ pub struct StreamConfig {
     pub pattern: Option<String>,
     /// How often to look for more.
     pub look_every: Duration,
+    /// Where copies of dead letters go; never read, whatever the pattern.
+    pub dead_letter: Option<String>,
+    /// Older copies go.
+    pub dead_letter_keep: Duration,
     /// Consumer group.
     pub group: String,
     /// Our name in it.
@@ -272,6 +283,14 @@ fn stream(settings: &Settings, host: &str) -> Result<StreamConfig, SettingsError
     }
     names.sort();
     names.dedup();
+    let dead_letter = settings.optional_text("stream.dead_letter")?;
+    let is_read = |name: &String| {
+        dead_letter.is_some_and(|letter| letter == name || keys::is_shard_of(letter, name))
+    };
+    if names.iter().any(is_read) {
+        let expected = "a stream that is not read, such as dead-letter:telemetry";
+        return Err(settings.invalid("stream.dead_letter", expected, None));
+    }
     let at_least = |key: &'static str, least: Duration| {
         let found = settings.duration(key)?;
         if found < least {
@@ -283,6 +302,8 @@ fn stream(settings: &Settings, host: &str) -> Result<StreamConfig, SettingsError
         names,
         pattern: settings.optional_text("stream.pattern")?.map(str::to_owned),
         look_every: at_least("stream.look_every", Duration::from_secs(1))?,
+        dead_letter: dead_letter.map(str::to_owned),
+        dead_letter_keep: settings.duration("stream.dead_letter_keep")?,
         group: settings.text("stream.group")?.to_owned(),
         consumer: consumer.map_or_else(|| format!("{host}-0"), str::to_owned),
         claim_after: at_least("stream.claim_after", Duration::from_secs(1))?,
@@ -407,6 +428,13 @@ mod tests {
             ["telemetry:x", "telemetry:y"]
         );
         let refused = |file: &str| read(file, &[]).unwrap_err().to_string();
+        for letter in ["telemetry:teltonika", "telemetry:teltonika:3"] {
+            let file = format!("[stream]\ndead_letter = \"{letter}\"");
+            assert!(refused(&file).contains("not read"), "{letter}");
+        }
+        let founding = [("DEAD_LETTER_STREAM", "mqtt_stream:failed")];
+        let stream = read("", &founding).unwrap().stream;
+        assert_eq!(stream.dead_letter.as_deref(), Some("mqtt_stream:failed"));
         assert!(refused("[stream]\nclaim_after = \"100ms\"").contains("at least"));
         assert!(refused("[store]\nwriters = 0").contains("1 to 16"));
     }

@@ -94,6 +94,8 @@ metrics! {
     counter claimed = "milepost_cloud_claimed_total";
     /// Stream items that somebody deleted before they were acknowledged.
     counter deleted_unread = "milepost_cloud_deleted_unread_total";
+    /// Dead letters that are in the table and could not be copied to the stream.
+    counter mirror_missed = "milepost_cloud_dead_letter_copies_missed_total";
     /// Stream items that somebody trimmed before they were read: gateways send them again.
     counter trim_lost = "milepost_cloud_trim_lost_total";
     /// Times the consumer group was gone: Redis lost data.

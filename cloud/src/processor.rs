@@ -25,7 +25,7 @@ use crate::metrics::{Metrics, now_ms};
 use crate::store::{Committed, Next, StoreError, Writer, migrate};
 use crate::stream::consumer::chained;
 use crate::stream::floor::Board;
-use crate::stream::{Deliveries, Delivery, Intake, Link};
+use crate::stream::{Deliveries, Delivery, Intake, Link, Mirror};
 
 /// Stream items in one batch at most, so that a flood of small ones cannot grow it without end.
 const ENTRIES_MAX: usize = 1_000;
@@ -68,6 +68,8 @@ pub struct Processor {
     pub stream: StreamConfig,
     /// How to gather.
     pub config: StoreConfig,
+    /// Where dead letters are copied to, if anywhere.
+    pub mirror: Option<Mirror>,
     /// Where commits are told.
     pub board: Arc<Board>,
     /// What is counted.
@@ -90,6 +92,9 @@ impl Processor {
             };
             self.board.commit(&committed);
             self.count(&committed, began.elapsed());
+            if let Some(mirror) = &self.mirror {
+                mirror.copy(&batch, &committed).await;
+            }
             unacknowledged.extend_from_slice(committed.entries());
             self.acknowledge(&mut unacknowledged).await;
             info!(

@@ -128,7 +128,8 @@ pub async fn find(link: &Link, config: &StreamConfig) -> Result<Vec<Stream>, Red
     for pattern in shards.chain(config.pattern.clone()) {
         let by_pattern = config.pattern.as_deref() == Some(pattern.as_str());
         for key in scan(link, &pattern).await? {
-            if belongs(&key, &config.names, by_pattern) {
+            let is_ours = config.dead_letter.as_deref() == Some(key.as_str());
+            if !is_ours && belongs(&key, &config.names, by_pattern) {
                 found.insert(key);
             }
         }

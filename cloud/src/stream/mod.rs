@@ -12,6 +12,7 @@ pub mod intake;
 pub mod lag;
 pub mod link;
 pub mod loss;
+pub mod mirror;
 pub mod reply;
 pub mod trimmer;
 
@@ -19,4 +20,5 @@ pub use finder::{Stream, Streams};
 pub use intake::{Deliveries, Delivery, Intake};
 pub use lag::Standing;
 pub use link::{Link, Redis, RedisFailure};
+pub use mirror::Mirror;
 pub use reply::GroupState;

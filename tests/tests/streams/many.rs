@@ -154,3 +154,75 @@ async fn one_connection_to_the_database_is_enough_to_work() -> Result<()> {
     ensure!(log.contains("fewer writers"), "it is said in the log");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_copied_to_a_stream_that_nobody_reads() -> Result<()> {
+    // The founding documents' trap: a name that the pattern for telemetry matches.
+    let copies = "telemetry:failed";
+    let road = road(&[
+        ("stream.dead_letter", copies.into()),
+        ("stream.dead_letter_keep", "1h".into()),
+        ("stream.pattern", "telemetry:*".into()),
+        ("stream.look_every", "1s".into()),
+    ])
+    .await?;
+    let tables = Tables::connect(road.database_url()).await?;
+    let mut redis = admin(&road).await?;
+    // A copy of yesterday and a hundred of its kind: old enough to go.
+    for number in 0..200 {
+        let fields = [("error", vec![b'x'; 100])];
+        add(
+            &mut redis,
+            copies,
+            &format!("1600000000000-{number}"),
+            &fields,
+        )
+        .await?;
+    }
+    add(&mut redis, STREAM_TELTONIKA, "*", &entry(1, 1)?).await?;
+    let mut spoilt = entry(1, 2)?;
+    for (name, value) in &mut spoilt {
+        if *name == "d" {
+            *value = b"spoilt".to_vec();
+        }
+    }
+    let id = add(&mut redis, STREAM_TELTONIKA, "*", &spoilt).await?;
+    tables
+        .wait_for("SELECT count(*) FROM dead_letters", 1)
+        .await?;
+    let mut copy = None;
+    eventually("the copy is there", async || {
+        let last: redis::streams::StreamRangeReply =
+            redis.xrevrange_count(copies, "+", "-", 1).await?;
+        copy = last
+            .ids
+            .into_iter()
+            .next()
+            .filter(|copy| copy.map.contains_key("failed_at"));
+        Ok(copy.is_some())
+    })
+    .await?;
+    let copy = copy.context("a copy")?;
+    let field = |name: &str| copy.get::<String>(name).unwrap_or_default();
+    assert_eq!(field("original_stream"), STREAM_TELTONIKA);
+    assert_eq!(field("original_id"), id);
+    assert_eq!(
+        (field("gw"), field("seq")),
+        ("by-hand".to_owned(), "2".to_owned())
+    );
+    assert_eq!(
+        (field("error_class"), field("d")),
+        ("payload".to_owned(), "spoilt".to_owned())
+    );
+    assert!(!field("error").is_empty() && !field("consumer").is_empty());
+    let left: u64 = redis.xlen(copies).await?;
+    assert!(left < 100, "{left} copies are left");
+    // Another stream of the pattern appears and is read; this one never is.
+    add(&mut redis, OTHER, "*", &entry(2, 1)?).await?;
+    tables.wait_for("SELECT count(*) FROM positions", 2).await?;
+    let groups: StreamInfoGroupsReply = redis.xinfo_groups(copies).await?;
+    assert!(groups.groups.is_empty());
+    tables
+        .wait_for("SELECT count(*) FROM dead_letters", 1)
+        .await
+}
