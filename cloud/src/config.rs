@@ -294,7 +294,7 @@ fn stream(settings: &Settings, host: &str) -> Result<StreamConfig, SettingsError
     let at_least = |key: &'static str, least: Duration| {
         let found = settings.duration(key)?;
         if found < least {
-            return Err(settings.invalid(key, &format!("at least {least:?}"), None));
+            return Err(settings.invalid(key, format!("at least {least:?}"), None));
         }
         Ok(found)
     };

@@ -33,6 +33,9 @@ impl Number {
     }
 }
 
+/// A number of one stream, where it is known.
+type OfStanding = fn(&Standing) -> Option<u64>;
+
 /// What keeps one writer from going on.
 #[derive(Clone, Copy, Debug, Default)]
 struct Trouble {
@@ -186,7 +189,7 @@ impl Metrics {
         for (name, help, flag) in flags {
             line(name, "gauge", help, u64::from(flag.load(Ordering::Relaxed)));
         }
-        let by_stream: [(&str, &str, fn(&Standing) -> Option<u64>); 4] = [
+        let by_stream: [(&str, &str, OfStanding); 4] = [
             (
                 "milepost_cloud_stream_lag_entries",
                 "Stream items not yet read by the group.",

@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(projected(&[5, 7, 0, 4], Some(4)), (Some(16), false));
         assert_eq!(projected(&[5, 7, 0, 4], Some(400)), (Some(1_600), true));
         assert_eq!(projected(&[5, 7, 0, 4], None), (None, false));
-        assert_eq!(projected(&[u64::MAX; 4], Some(u64::MAX)).1, true);
+        assert!(projected(&[u64::MAX; 4], Some(u64::MAX)).1);
     }
 
     #[test]
