@@ -47,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         spool: spool.parse()?,
         first,
         last,
+        exact: None,
         low: SpoolSeq::FIRST,
         gaps: Vec::new(),
         records: envelopes.iter().map(|e| u64::from(e.record_count)).sum(),

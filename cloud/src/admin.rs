@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::StreamConfig;
 use crate::metrics::Metrics;
-use crate::stream::{GroupState, Link, trimmer};
+use crate::stream::{Link, Standing, Streams, lag};
 
 /// Refusals in a row that are more than a deadlock or a restart.
 const REFUSALS_MAX: u64 = 3;
@@ -35,8 +35,12 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// To ask for lag and pending.
     pub link: Link,
-    /// Which stream and group.
+    /// Which are read.
+    pub streams: Streams,
+    /// As which group and consumer.
     pub stream: StreamConfig,
+    /// Batches written side by side.
+    pub writers: usize,
     /// `timescaledb 2.x` or `postgresql`.
     pub engine: Arc<str>,
 }
@@ -67,6 +71,7 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/status", get(status))
+        .route("/queue/status", get(queue))
         .route("/metrics", get(metrics))
         .with_state(admin);
     let stopped = async move { stop.cancelled().await };
@@ -77,12 +82,20 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
 }
 
 impl Admin {
-    async fn group(&self) -> Option<GroupState> {
-        let asking = trimmer::groups(&self.link, &self.stream.name);
-        let groups = timeout(ASK_MAX, asking).await.ok()?.ok()?;
-        groups
-            .into_iter()
-            .find(|group| group.name == self.stream.group)
+    /// Those that answered in time.
+    async fn standings(&self) -> Vec<Standing> {
+        let mut standings = Vec::new();
+        let asking = async {
+            for stream in self.streams.all() {
+                match lag::standing(&self.link, &stream, &self.stream.group).await {
+                    Ok(standing) => standings.push(standing),
+                    Err(_) => break,
+                }
+            }
+        };
+        // What is missing is not told; whether Redis answers stands beside it.
+        let _ = timeout(ASK_MAX, asking).await;
+        standings
     }
 
     fn connections(&self) -> (&'static str, &'static str) {
@@ -147,7 +160,11 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
 }
 
 async fn status(State(admin): State<Admin>) -> impl IntoResponse {
-    let group = admin.group().await;
+    let standings = admin.standings().await;
+    let streams = admin.streams.all();
+    let answered = standings.len() == streams.len();
+    let total =
+        |of: fn(&Standing) -> Option<u64>| answered.then(|| lag::total(&standings, of)).flatten();
     let metrics = &admin.metrics;
     let (redis, database) = admin.connections();
     Json(json!({
@@ -155,11 +172,15 @@ async fn status(State(admin): State<Admin>) -> impl IntoResponse {
         "redis": redis,
         "database": database,
         "engine": &*admin.engine,
-        "stream": admin.stream.name,
+        "streams": streams.iter().map(|stream| {
+            let standing = standings.iter().find(|standing| standing.stream == *stream);
+            standing.map_or_else(|| json!({"stream": &*stream.name}), Standing::to_json)
+        }).collect::<Vec<_>>(),
+        "writers": admin.writers,
         "group": admin.stream.group,
         "consumer": admin.stream.consumer,
-        "lag_entries": group.as_ref().and_then(|group| group.lag),
-        "pending_entries": group.as_ref().map(|group| group.pending),
+        "lag_entries": total(|standing| standing.lag_entries),
+        "pending_entries": total(|standing| standing.pending_entries),
         "records": {
             "received": metrics.records_received.get(),
             "stored": metrics.records_stored.get(),
@@ -171,6 +192,9 @@ async fn status(State(admin): State<Admin>) -> impl IntoResponse {
         "device_messages": metrics.device_messages_stored.get(),
         "dead_letters": metrics.messages_failed.get(),
         "left_for_newer": metrics.left_for_newer.get(),
+        "claimed": metrics.claimed.get(),
+        "deleted_unread": metrics.deleted_unread.get(),
+        "trim_lost": metrics.trim_lost.get(),
         "group_lost": metrics.group_lost.get(),
         "last_commit_ms": match metrics.last_commit_ms.get() {
             0 => Value::Null,
@@ -182,11 +206,27 @@ async fn status(State(admin): State<Admin>) -> impl IntoResponse {
     }))
 }
 
+/// What waits in Redis; streams that did not answer in time are not told.
+async fn queue(State(admin): State<Admin>) -> impl IntoResponse {
+    let standings = admin.standings().await;
+    let metrics = &admin.metrics;
+    let told: Vec<Value> = standings.iter().map(Standing::to_json).collect();
+    Json(json!({
+        "group": admin.stream.group,
+        "streams_read": admin.streams.all().len(),
+        "streams": told,
+        "deleted_unread": metrics.deleted_unread.get(),
+        "trim_lost": metrics.trim_lost.get(),
+        "group_lost": metrics.group_lost.get(),
+        "left_for_newer": metrics.left_for_newer.get(),
+    }))
+}
+
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    let group = admin.group().await;
+    let standings = admin.standings().await;
     let kind = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
-    (kind, admin.metrics.to_prometheus(group.as_ref()))
+    (kind, admin.metrics.to_prometheus(&standings))
 }

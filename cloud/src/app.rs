@@ -17,13 +17,14 @@ use tracing::{debug, error, info, warn};
 
 use crate::admin::{self, Admin, ListenError};
 use crate::backoff::Backoff;
-use crate::config::Config;
+use crate::config::{Config, StreamConfig};
 use crate::metrics::Metrics;
 use crate::processor::Processor;
 use crate::store::{Database, DatabaseError, Timescale, Writer, edges, migrate};
+use crate::stream::claimer::Claimer;
 use crate::stream::consumer::{Consumer, chained};
 use crate::stream::floor::{self, Board, Tables};
-use crate::stream::{Intake, Link, Redis, RedisFailure, claimer, trimmer};
+use crate::stream::{Intake, Link, Mirror, Redis, RedisFailure, Stream, Streams, finder, trimmer};
 
 /// How often to ask the database whether it is there, when there is nothing to write.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
@@ -75,7 +76,7 @@ pub async fn run(
     info!(
         version = env!("CARGO_PKG_VERSION"),
         redis = redis.url(),
-        stream = config.stream.name,
+        streams = config.stream.names.join(", "),
         group = config.stream.group,
         consumer = config.stream.consumer,
         database = database.url(),
@@ -216,6 +217,7 @@ async fn in_use(
     Ok(timescale)
 }
 
+#[derive(Clone)]
 struct Parts {
     redis: Arc<Redis>,
     database: Database,
@@ -229,41 +231,52 @@ struct Parts {
 impl Parts {
     fn start(&self, config: &Config, listener: Option<tokio::net::TcpListener>, engine: String) {
         let link = Link::new(self.redis.clone());
-        let (intake, receiver) = Intake::new();
+        let (intake, deliveries) = Intake::new();
         let board = Arc::new(Board::default());
         let lost = Arc::new(Notify::new());
-        let consumer = Consumer {
-            redis: self.redis.clone(),
-            config: config.stream.clone(),
-            intake: intake.clone(),
+        let mirror = config.stream.dead_letter.as_deref().map(|stream| Mirror {
+            link: link.clone(),
+            stream: stream.into(),
+            keep: config.stream.dead_letter_keep,
+            consumer: config.stream.consumer.as_str().into(),
             metrics: self.metrics.clone(),
+        });
+        let writers = writers(config);
+        for number in 0..writers {
+            let processor = Processor {
+                number,
+                deliveries: deliveries.clone(),
+                intake: intake.clone(),
+                writer: Writer::new(self.database.clone(), config.store.keep_frames),
+                database: self.database.clone(),
+                link: link.clone(),
+                stream: config.stream.clone(),
+                config: config.store,
+                mirror: mirror.clone(),
+                board: board.clone(),
+                metrics: self.metrics.clone(),
+            };
+            self.spawn("processor", processor.run(self.stop.clone()));
+        }
+        let (metrics, stop) = (&self.metrics, &self.stop);
+        let stream = || config.stream.clone();
+        let streams = Streams::default();
+        let reading = Reading {
+            parts: self.clone(),
+            config: stream(),
+            link: link.clone(),
+            intake,
             lost: lost.clone(),
         };
-        let processor = Processor {
-            receiver,
-            intake: intake.clone(),
-            writer: Writer::new(self.database.clone(), config.store.keep_frames),
-            database: self.database.clone(),
-            link: link.clone(),
-            stream: config.stream.clone(),
-            config: config.store,
-            board: board.clone(),
-            metrics: self.metrics.clone(),
-        };
-        let (metrics, stop) = (&self.metrics, &self.stop);
-        self.spawn("consumer", consumer.run(stop.clone()));
-        self.spawn("processor", processor.run(stop.clone()));
-        let stream = || config.stream.clone();
-        let claimer = claimer::run(
+        let finder = finder::run(
             link.clone(),
             stream(),
-            intake,
+            streams.clone(),
             metrics.clone(),
+            move |stream| reading.open(stream),
             stop.clone(),
         );
-        self.spawn("claimer", claimer);
-        let trimmer = trimmer::run(link.clone(), stream(), metrics.clone(), stop.clone());
-        self.spawn("trimmer", trimmer);
+        self.spawn("finder", finder);
         let tables = SettledTables(self.database.clone());
         let floor = floor::run(
             link.clone(),
@@ -280,7 +293,9 @@ impl Parts {
             let admin = Admin {
                 metrics: metrics.clone(),
                 link,
+                streams,
                 stream: stream(),
+                writers,
                 engine: engine.into(),
             };
             self.spawn("admin", admin::serve(listener, admin, stop.clone()));
@@ -308,6 +323,57 @@ impl Parts {
             }
         });
     }
+}
+
+/// What every stream needs for itself.
+struct Reading {
+    parts: Parts,
+    config: StreamConfig,
+    link: Link,
+    intake: Intake,
+    lost: Arc<Notify>,
+}
+
+impl Reading {
+    /// A reader with a connection of its own, a claimer and a trimmer.
+    fn open(&self, stream: Stream) {
+        let (metrics, stop) = (&self.parts.metrics, &self.parts.stop);
+        let consumer = Consumer {
+            redis: self.parts.redis.clone(),
+            stream: stream.clone(),
+            config: self.config.clone(),
+            intake: self.intake.clone(),
+            metrics: metrics.clone(),
+            lost: self.lost.clone(),
+        };
+        self.parts.spawn("consumer", consumer.run(stop.clone()));
+        let claimer = Claimer {
+            link: self.link.clone(),
+            stream: stream.clone(),
+            config: self.config.clone(),
+            intake: self.intake.clone(),
+            metrics: metrics.clone(),
+        };
+        self.parts.spawn("claimer", claimer.run(stop.clone()));
+        let (link, keep) = (self.link.clone(), self.config.keep);
+        let trimmer = trimmer::run(link, stream, keep, metrics.clone(), stop.clone());
+        self.parts.spawn("trimmer", trimmer);
+    }
+}
+
+/// As many as there are connections for: one that waits for a connection only holds a batch back.
+fn writers(config: &Config) -> usize {
+    let pool = usize::try_from(config.database.pool).unwrap_or(usize::MAX);
+    let writers = config.store.writers.min(pool);
+    if writers < config.store.writers {
+        info!(
+            writers,
+            pool,
+            wanted = config.store.writers,
+            "fewer writers than store.writers says: database.pool has no more connections"
+        );
+    }
+    writers
 }
 
 /// The tables, as the floor wants to see them.

@@ -9,8 +9,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use contract::{Device, GatewayId, SpoolId};
+use contract::{Device, GatewayId, SettledRanges, SpoolId};
 
 /// Id of one stream item, `<milliseconds>-<counter>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,6 +63,22 @@ impl FromStr for StreamId {
     }
 }
 
+/// One item of one stream: ids are unique within a stream only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntryId {
+    /// Key of the stream.
+    pub stream: Arc<str>,
+    /// Its id there.
+    pub id: StreamId,
+}
+
+/// `<stream> <milliseconds>-<counter>`
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.stream, self.id)
+    }
+}
+
 /// Whose positions a unit covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -73,6 +90,8 @@ pub struct Place {
     pub first: u64,
     /// Last position.
     pub last: u64,
+    /// Positions between those two that are another unit's: they are not covered.
+    pub holes: SettledRanges,
     /// Settle only when this spool is already known to be that gateway's: what an unreadable
     /// payload claims about itself is not enough to release data at the edge.
     pub only_if_known: bool,
@@ -184,7 +203,7 @@ pub struct DeadLetter {
     /// The record in question; `None` for the whole envelope or entry.
     pub record_index: Option<u32>,
     /// Stream item it came in, when no place in a spool could be read from it.
-    pub entry: Option<StreamId>,
+    pub entry: Option<EntryId>,
     /// Who spoke, if that is known.
     pub device: Option<Device>,
     /// Gateway clock, milliseconds since 1970 UTC, if that is known.
@@ -216,13 +235,15 @@ pub struct Decoded {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Stream items that may be acknowledged once all of this is committed.
-    pub entries: Vec<StreamId>,
+    pub entries: Vec<EntryId>,
     /// In order of arrival.
     pub units: Vec<Unit>,
     /// For each spool the position below which nothing will ever be sent again.
     pub lows: Lows,
     /// Bytes of the stream items in it.
     pub bytes: usize,
+    /// For each stream item, where its units end.
+    ends: Vec<usize>,
 }
 
 /// Low edges as each gateway claims them: what a stranger says of a spool is not its owner's word.
@@ -230,14 +251,24 @@ pub type Lows = HashMap<(SpoolId, GatewayId), u64>;
 
 impl Batch {
     /// Adds what one stream item held.
-    pub fn add(&mut self, entry: StreamId, decoded: Decoded, bytes: usize) {
+    pub fn add(&mut self, entry: EntryId, decoded: Decoded, bytes: usize) {
         self.entries.push(entry);
         self.bytes += bytes;
         self.units.extend(decoded.units);
+        self.ends.push(self.units.len());
         if let Some((gateway, spool, low)) = decoded.low {
             let known = self.lows.entry((spool, gateway)).or_insert(low);
             *known = low.max(*known);
         }
+    }
+
+    /// The stream item in which the unit of this place came first.
+    #[must_use]
+    pub fn origin(&self, place: &Place) -> Option<EntryId> {
+        let is_it = |unit: &Unit| unit.place.as_ref() == Some(place);
+        let at = self.units.iter().position(is_it)?;
+        let item = self.ends.partition_point(|end| *end <= at);
+        self.entries.get(item).cloned()
     }
 
     /// Rows it writes into tables that grow with traffic.

@@ -8,7 +8,7 @@ use sqlx::Connection as _;
 use crate::config::Config;
 use crate::store::{Database, DatabaseError, Timescale, migrate};
 use crate::stream::consumer::chained;
-use crate::stream::{Link, Redis, RedisFailure, trimmer};
+use crate::stream::{Link, Redis, RedisFailure, Standing, finder, lag};
 
 /// How one thing stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,29 +126,27 @@ async fn look_at_redis(
     } else {
         report.say("redis", Mark::Odd, "appendonly no: after a crash the gateways send everything unsettled again; CONFIG SET appendonly yes");
     }
-    let groups = trimmer::groups(link, &config.stream.name).await?;
-    let (stream, group) = (&config.stream.name, &config.stream.group);
-    match groups.iter().find(|state| state.name == *group) {
-        Some(state) => {
-            let lag = state
-                .lag
-                .map_or_else(|| "unknown".to_owned(), |lag| lag.to_string());
-            report.say(
-                "stream",
-                Mark::Good,
-                format!(
-                    "{stream}, group {group}: lag {lag}, pending {}",
-                    state.pending
-                ),
-            );
-        }
-        None => report.say(
-            "stream",
-            Mark::Odd,
-            format!("{stream} has no group {group} yet; `cloud run` creates it at 0"),
-        ),
+    let group = &config.stream.group;
+    let found = finder::find(link, &config.stream).await?;
+    for stream in finder::named(&config.stream).into_iter().chain(found) {
+        let standing = lag::standing(link, &stream, group).await?;
+        let (mark, text) = told(&standing, group);
+        report.say("stream", mark, text);
     }
     Ok(())
+}
+
+fn told(standing: &Standing, group: &str) -> (Mark, String) {
+    let stream = &standing.stream.name;
+    let Some(pending) = standing.pending_entries else {
+        let text = format!("{stream} has no group {group} yet; `cloud run` creates it at 0");
+        return (Mark::Odd, text);
+    };
+    let lag = standing
+        .lag_entries
+        .map_or_else(|| "unknown".to_owned(), |lag| lag.to_string());
+    let text = format!("{stream}, group {group}: lag {lag}, pending {pending}");
+    (Mark::Good, text)
 }
 
 async fn look_at_database(database: &Database, report: &mut Report) -> Result<(), DatabaseError> {

@@ -30,10 +30,32 @@ pub static KEYS: &[Key] = &[
     .default(""),
     Key::new(
         "stream.name",
-        "The stream to read; the gateways write to the same.",
+        "The stream to read, with its shards <name>:<n>; the gateways write to the same.",
     )
     .aliases(&[keys::ENV_TELEMETRY_STREAM])
     .default(keys::STREAM_TELTONIKA),
+    Key::new(
+        "stream.names",
+        "Several streams, each with its shards; empty: the one of stream.name.",
+    )
+    .default(""),
+    Key::new(
+        "stream.pattern",
+        "Also every stream that matches, such as telemetry:*; empty: none.",
+    )
+    .default(""),
+    Key::new(
+        "stream.look_every",
+        "How often to look for streams and shards that are new.",
+    )
+    .default("30s"),
+    Key::new(
+        "stream.dead_letter",
+        "Also copy dead letters to this stream, such as dead-letter:telemetry; empty: only to the table.",
+    )
+    .aliases(&["DEAD_LETTER_STREAM"])
+    .default(""),
+    Key::new("stream.dead_letter_keep", "Older copies of dead letters go.").default("30d"),
     Key::new("stream.group", "The consumer group.")
         .aliases(&["CONSUMER_GROUP_NAME"])
         .default(keys::GROUP_PROCESSOR),
@@ -43,6 +65,11 @@ pub static KEYS: &[Key] = &[
     )
     .aliases(&["CONSUMER_NAME"])
     .default(""),
+    Key::new(
+        "stream.claim_after",
+        "How long an item may lie with another processor before it is taken over; longer than a batch takes.",
+    )
+    .default("60s"),
     Key::new(
         "stream.keep",
         "How long acknowledged items stay in the stream for others to read.",
@@ -70,6 +97,11 @@ pub static KEYS: &[Key] = &[
         .aliases(&["BATCH_SIZE"])
         .default("1000"),
     Key::new("store.batch_wait", "How long a row may wait for company.").default("200ms"),
+    Key::new(
+        "store.writers",
+        "Batches written side by side; not more than database.pool.",
+    )
+    .default("2"),
     Key::new(
         "frames.keep",
         "Also store raw frames, so that history can be decoded again.",
@@ -127,12 +159,22 @@ impl std::fmt::Debug for RedisConfig {
 /// What to read.
 #[derive(Clone, Debug)]
 pub struct StreamConfig {
-    /// Key of the stream.
-    pub name: String,
+    /// Keys of the streams, never none; each stands for its shards too.
+    pub names: Vec<String>,
+    /// Also every stream that matches.
+    pub pattern: Option<String>,
+    /// How often to look for more.
+    pub look_every: Duration,
+    /// Where copies of dead letters go; never read, whatever the pattern.
+    pub dead_letter: Option<String>,
+    /// Older copies go.
+    pub dead_letter_keep: Duration,
     /// Consumer group.
     pub group: String,
     /// Our name in it.
     pub consumer: String,
+    /// An item may lie with another consumer for so long.
+    pub claim_after: Duration,
     /// Acknowledged items stay this long.
     pub keep: Duration,
 }
@@ -174,6 +216,8 @@ pub struct StoreConfig {
     pub batch_wait: Duration,
     /// Store raw frames.
     pub keep_frames: bool,
+    /// Batches written side by side, from 1.
+    pub writers: usize,
 }
 
 /// How to log.
@@ -201,15 +245,9 @@ impl Config {
     /// # Errors
     /// [`SettingsError`] for the first value that does not fit.
     pub fn new(settings: &Settings, host: &str) -> Result<Self, SettingsError> {
-        let consumer = settings.optional_text("stream.consumer")?;
         Ok(Self {
             redis: redis(settings)?,
-            stream: StreamConfig {
-                name: settings.text("stream.name")?.to_owned(),
-                group: settings.text("stream.group")?.to_owned(),
-                consumer: consumer.map_or_else(|| format!("{host}-0"), str::to_owned),
-                keep: settings.duration("stream.keep")?,
-            },
+            stream: stream(settings, host)?,
             database: DatabaseConfig {
                 url: settings.text("database.url")?.to_owned(),
                 pool: settings.integer("database.pool", 1..=100)?,
@@ -219,6 +257,7 @@ impl Config {
                 batch_rows_max: settings.integer("store.batch_rows_max", 1..=100_000)?,
                 batch_wait: settings.duration("store.batch_wait")?,
                 keep_frames: settings.flag("frames.keep")?,
+                writers: settings.integer("store.writers", 1..=16)?,
             },
             http: match settings.optional_text("http.listen")? {
                 Some(_) => Some(settings.socket("http.listen")?),
@@ -234,6 +273,42 @@ impl Config {
             },
         })
     }
+}
+
+fn stream(settings: &Settings, host: &str) -> Result<StreamConfig, SettingsError> {
+    let consumer = settings.optional_text("stream.consumer")?;
+    let mut names = settings.list("stream.names")?;
+    if names.is_empty() {
+        names.push(settings.text("stream.name")?.to_owned());
+    }
+    names.sort();
+    names.dedup();
+    let dead_letter = settings.optional_text("stream.dead_letter")?;
+    let is_read = |name: &String| {
+        dead_letter.is_some_and(|letter| letter == name || keys::is_shard_of(letter, name))
+    };
+    if names.iter().any(is_read) {
+        let expected = "a stream that is not read, such as dead-letter:telemetry";
+        return Err(settings.invalid("stream.dead_letter", expected, None));
+    }
+    let at_least = |key: &'static str, least: Duration| {
+        let found = settings.duration(key)?;
+        if found < least {
+            return Err(settings.invalid(key, format!("at least {least:?}"), None));
+        }
+        Ok(found)
+    };
+    Ok(StreamConfig {
+        names,
+        pattern: settings.optional_text("stream.pattern")?.map(str::to_owned),
+        look_every: at_least("stream.look_every", Duration::from_secs(1))?,
+        dead_letter: dead_letter.map(str::to_owned),
+        dead_letter_keep: settings.duration("stream.dead_letter_keep")?,
+        group: settings.text("stream.group")?.to_owned(),
+        consumer: consumer.map_or_else(|| format!("{host}-0"), str::to_owned),
+        claim_after: at_least("stream.claim_after", Duration::from_secs(1))?,
+        keep: settings.duration("stream.keep")?,
+    })
 }
 
 fn redis(settings: &Settings) -> Result<RedisConfig, SettingsError> {
@@ -282,7 +357,10 @@ mod tests {
     #[test]
     fn defaults_work_and_name_the_founding_stream_and_group() {
         let config = read("", &[]).unwrap();
-        assert_eq!(config.stream.name, "telemetry:teltonika");
+        assert_eq!(config.stream.names, ["telemetry:teltonika"]);
+        assert_eq!(config.stream.pattern, None);
+        assert_eq!(config.stream.claim_after, Duration::from_secs(60));
+        assert_eq!(config.store.writers, 2);
         assert_eq!(config.stream.group, "processor");
         assert_eq!(config.stream.consumer, "box-0");
         assert_eq!(config.store.batch_rows_max, 1000);
@@ -306,7 +384,7 @@ mod tests {
         ];
         let config = read("", &founding).unwrap();
         assert_eq!(config.redis.url, "redis://:secret@redis:6379/0");
-        assert_eq!(config.stream.name, "telemetry:t");
+        assert_eq!(config.stream.names, ["telemetry:t"]);
         assert_eq!(
             (
                 config.stream.group.as_str(),
@@ -322,7 +400,7 @@ mod tests {
         assert_eq!(config.database.timescale, Timescale::Require);
         let mut both = founding.to_vec();
         both.push(("CLOUD__STREAM__NAME", "telemetry:own"));
-        assert_eq!(read("", &both).unwrap().stream.name, "telemetry:own");
+        assert_eq!(read("", &both).unwrap().stream.names, ["telemetry:own"]);
         let shown = format!("{config:?}");
         assert!(!shown.contains("secret"), "{shown}");
     }
@@ -336,6 +414,29 @@ mod tests {
         assert!(refused("[database]\ntimescale = \"sometimes\"").contains("require"));
         assert!(refused("[database]\npool = 0").contains("1 to 100"));
         assert!(refused("[stream]\nnaem = \"x\"").contains("stream.name"));
+    }
+
+    #[test]
+    fn several_streams_are_named_once_each() {
+        let file = "[stream]\nnames = [\"telemetry:b\", \"telemetry:a\", \"telemetry:b\"]\npattern = \"telemetry:*\"";
+        let stream = read(file, &[]).unwrap().stream;
+        assert_eq!(stream.names, ["telemetry:a", "telemetry:b"]);
+        assert_eq!(stream.pattern.as_deref(), Some("telemetry:*"));
+        let env = [("CLOUD__STREAM__NAMES", "telemetry:x, telemetry:y")];
+        assert_eq!(
+            read("", &env).unwrap().stream.names,
+            ["telemetry:x", "telemetry:y"]
+        );
+        let refused = |file: &str| read(file, &[]).unwrap_err().to_string();
+        for letter in ["telemetry:teltonika", "telemetry:teltonika:3"] {
+            let file = format!("[stream]\ndead_letter = \"{letter}\"");
+            assert!(refused(&file).contains("not read"), "{letter}");
+        }
+        let founding = [("DEAD_LETTER_STREAM", "mqtt_stream:failed")];
+        let stream = read("", &founding).unwrap().stream;
+        assert_eq!(stream.dead_letter.as_deref(), Some("mqtt_stream:failed"));
+        assert!(refused("[stream]\nclaim_after = \"100ms\"").contains("at least"));
+        assert!(refused("[store]\nwriters = 0").contains("1 to 16"));
     }
 
     #[test]

@@ -7,10 +7,10 @@
 //! records, messages or a dead letter; an item of a newer version, kind or coding is left alone.
 
 use codec::{AvlData, BodyError, Codec7Data, CodecId, MessageData};
-use contract::{Coding, Entry, EntryError, Envelope, Kind, Payload, PayloadError};
+use contract::{Coding, Entry, EntryError, Envelope, Kind, Payload, PayloadError, SettledRanges};
 use thiserror::Error;
 
-use crate::batch::{DeadLetter, Decoded, Frame, Message, Place, StreamId, Unit};
+use crate::batch::{DeadLetter, Decoded, EntryId, Frame, Message, Place, Unit};
 use crate::normalise::{self, codec7};
 
 /// Leave the item pending and raise an alarm: a newer reader will understand it.
@@ -43,24 +43,17 @@ pub type Fields = [(Vec<u8>, Vec<u8>)];
 ///
 /// # Errors
 /// [`ForNewerReader`]: leave it pending. What nobody can read is no error but a dead letter.
-pub fn entry(id: StreamId, fields: &Fields) -> Result<Decoded, ForNewerReader> {
-    let named = fields.iter().filter_map(|(name, value)| {
-        let name = std::str::from_utf8(name).ok()?;
-        Some((name, value.as_slice()))
-    });
-    let entry = match Entry::from_fields(named) {
+pub fn entry(id: &EntryId, fields: &Fields) -> Result<Decoded, ForNewerReader> {
+    let entry = match Entry::from_fields(named(fields)) {
         Ok(entry) => entry,
         Err(EntryError::Newer { version }) => return Err(ForNewerReader::Version { version }),
         Err(error) => return Ok(unreadable_entry(id, fields, &error)),
     };
-    if let Kind::Other(kind) = entry.kind {
-        return Err(ForNewerReader::Kind { kind });
-    }
-    if let Coding::Other(coding) = entry.coding {
-        return Err(ForNewerReader::Coding { coding });
+    if let Some(newer) = unknown(&entry) {
+        return Err(newer);
     }
     let mut units: Vec<Unit> = entry.gaps.iter().map(|gap| gap_unit(&entry, gap)).collect();
-    match envelopes(&entry, id.ms()) {
+    match envelopes(&entry, id.id.ms()) {
         Ok(opened) => units.extend(opened),
         Err(error) => units.push(unreadable_payload(&entry, &error)),
     }
@@ -70,11 +63,41 @@ pub fn entry(id: StreamId, fields: &Fields) -> Result<Decoded, ForNewerReader> {
     })
 }
 
+fn named(fields: &Fields) -> impl Iterator<Item = (&str, &[u8])> {
+    fields.iter().filter_map(|(name, value)| {
+        let name = std::str::from_utf8(name).ok()?;
+        Some((name, value.as_slice()))
+    })
+}
+
+/// Is this item for a newer reader? Asked of what another consumer holds, without opening it.
+#[must_use]
+pub fn newer(fields: &Fields) -> Option<ForNewerReader> {
+    match Entry::from_fields(named(fields)) {
+        Ok(entry) => unknown(&entry),
+        Err(EntryError::Newer { version }) => Some(ForNewerReader::Version { version }),
+        Err(_) => None,
+    }
+}
+
+/// What of an entry that we can read is beyond us all the same.
+fn unknown(entry: &Entry) -> Option<ForNewerReader> {
+    if let Kind::Other(kind) = &entry.kind {
+        let kind = kind.clone();
+        return Some(ForNewerReader::Kind { kind });
+    }
+    if let Coding::Other(coding) = &entry.coding {
+        let coding = coding.clone();
+        return Some(ForNewerReader::Coding { coding });
+    }
+    None
+}
+
 fn envelopes(entry: &Entry, arrived_ms: u64) -> Result<Vec<Unit>, Unopened> {
     let payload = Payload::open(&entry.coding, &entry.data)?;
-    let claimed = entry.first..=entry.last;
+    let claimed = entry.positions();
     let envelopes = payload.envelopes()?;
-    if let Some(stray) = envelopes.iter().find(|e| !claimed.contains(&e.seq)) {
+    if let Some(stray) = envelopes.iter().find(|e| !claimed.contains(e.seq)) {
         return Err(Unopened::Stray {
             seq: stray.seq.get(),
         });
@@ -109,6 +132,7 @@ fn envelope(entry: &Entry, envelope: &Envelope<'_>, arrived_ms: u64) -> Unit {
             spool: entry.spool,
             first: envelope.seq.get(),
             last: envelope.seq.get(),
+            holes: SettledRanges::new(),
             only_if_known: false,
         }),
         received: 0,
@@ -214,6 +238,7 @@ fn gap_unit(entry: &Entry, gap: &contract::Gap) -> Unit {
             spool: entry.spool,
             first: gap.first.get(),
             last: gap.last.get(),
+            holes: SettledRanges::new(),
             only_if_known: false,
         }),
         received: gap.records,
@@ -233,6 +258,7 @@ fn unreadable_payload(entry: &Entry, error: &Unopened) -> Unit {
             spool: entry.spool,
             first: entry.first.get(),
             last: entry.last.get(),
+            holes: entry.positions().holes(),
             only_if_known: true,
         }),
         DeadLetter {
@@ -250,12 +276,12 @@ fn unreadable_payload(entry: &Entry, error: &Unopened) -> Unit {
     )
 }
 
-fn unreadable_entry(id: StreamId, fields: &Fields, error: &EntryError) -> Decoded {
+fn unreadable_entry(id: &EntryId, fields: &Fields, error: &EntryError) -> Decoded {
     let letter = DeadLetter {
         record_index: None,
-        entry: Some(id),
+        entry: Some(id.clone()),
         device: None,
-        received_at_ms: Some(id.ms()),
+        received_at_ms: Some(id.id.ms()),
         error_class: "entry",
         reason: chain(error),
         offset: None,

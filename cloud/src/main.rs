@@ -1,6 +1,8 @@
 //! The command line of the cloud processor: reads arguments and configuration, calls one thing,
 //! prints its result or, once and here only, the chain of what went wrong.
 
+mod lag_cli;
+
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +53,12 @@ enum Verb {
     },
     /// Look at Redis, the stream and the database, and name what is wrong.
     Check,
+    /// How far behind the group is, stream by stream: items, records and seconds.
+    Lag {
+        /// Look again every two seconds, until Ctrl-C.
+        #[arg(long)]
+        watch: bool,
+    },
     /// Create and upgrade the tables.
     #[command(subcommand)]
     Migrate(MigrateVerb),
@@ -183,6 +191,12 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
                 let stop = CancellationToken::new();
                 tokio::spawn(stop_on_signal(stop.clone()));
                 app::run(config, *auto_migrate, stop).await?;
+                Ok(0)
+            }
+            Verb::Lag { watch } => {
+                lag_cli::act(&config, *watch, arguments.json)
+                    .await
+                    .map_err(RunError::Redis)??;
                 Ok(0)
             }
             Verb::Check => checked(&config, arguments.json).await,

@@ -3,9 +3,13 @@
 //! Why one file: an operator looks for a name and finds its meaning beside it; nothing that can
 //! lose something may go uncounted. Shells count; pure code returns outcomes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::stream::Standing;
 
 /// A number that only grows, or a gauge that is set.
 #[derive(Debug, Default)]
@@ -29,12 +33,24 @@ impl Number {
     }
 }
 
+/// A number of one stream, where it is known.
+type OfStanding = fn(&Standing) -> Option<u64>;
+
+/// What keeps one writer from going on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trouble {
+    refusals: u64,
+    schema: bool,
+}
+
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $kind:ident $field:ident = $name:literal;)+) => {
         /// All of them.
         #[derive(Debug, Default)]
         pub struct Metrics {
             $($(#[doc = $help])+ pub $field: Number,)+
+            /// What each writer last met; the gauges show the worst of them.
+            writers: Mutex<BTreeMap<usize, Trouble>>,
             /// Did Redis answer last time?
             pub redis_connected: AtomicBool,
             /// Did the database answer last time?
@@ -81,6 +97,10 @@ metrics! {
     counter claimed = "milepost_cloud_claimed_total";
     /// Stream items that somebody deleted before they were acknowledged.
     counter deleted_unread = "milepost_cloud_deleted_unread_total";
+    /// Dead letters that are in the table and could not be copied to the stream.
+    counter mirror_missed = "milepost_cloud_dead_letter_copies_missed_total";
+    /// Stream items that somebody trimmed before they were read: gateways send them again.
+    counter trim_lost = "milepost_cloud_trim_lost_total";
     /// Times the consumer group was gone: Redis lost data.
     counter group_lost = "milepost_cloud_group_lost_total";
     /// Stream items trimmed behind all groups.
@@ -113,6 +133,27 @@ impl Metrics {
         self.redis_connected.store(connected, Ordering::Relaxed);
     }
 
+    /// How often in a row the database did not take the batch of this writer.
+    pub fn writer_refusals(&self, writer: usize, in_a_row: u64) {
+        self.trouble(writer, |trouble| trouble.refusals = in_a_row);
+    }
+
+    /// Whether this writer found tables that it does not know.
+    pub fn writer_schema(&self, writer: usize, mismatch: bool) {
+        self.trouble(writer, |trouble| trouble.schema = mismatch);
+    }
+
+    /// One writer that gets on must not hide that another is stuck.
+    fn trouble(&self, writer: usize, change: impl FnOnce(&mut Trouble)) {
+        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        change(writers.entry(writer).or_default());
+        let all = || writers.values();
+        let refusals = all().map(|trouble| trouble.refusals).max();
+        self.batch_refusals.set(refusals.unwrap_or(0));
+        let schema = all().any(|trouble| trouble.schema);
+        self.schema_mismatch.set(schema.into());
+    }
+
     /// Notes whether the database answers.
     pub fn database(&self, connected: bool) {
         self.database_connected.store(connected, Ordering::Relaxed);
@@ -120,7 +161,7 @@ impl Metrics {
 
     /// Prometheus text format 0.0.4.
     #[must_use]
-    pub fn to_prometheus(&self, group: Option<&crate::stream::GroupState>) -> String {
+    pub fn to_prometheus(&self, standings: &[Standing]) -> String {
         let mut text = String::new();
         let mut line = |name: &str, kind: &str, help: &str, value: u64| {
             let help = help.trim();
@@ -148,24 +189,45 @@ impl Metrics {
         for (name, help, flag) in flags {
             line(name, "gauge", help, u64::from(flag.load(Ordering::Relaxed)));
         }
-        if let Some(group) = group {
-            if let Some(lag) = group.lag {
-                line(
-                    "milepost_cloud_stream_lag_entries",
-                    "gauge",
-                    "Stream items not yet read by the group.",
-                    lag,
-                );
-            }
-            line(
+        let by_stream: [(&str, &str, OfStanding); 4] = [
+            (
+                "milepost_cloud_stream_lag_entries",
+                "Stream items not yet read by the group.",
+                |standing| standing.lag_entries,
+            ),
+            (
                 "milepost_cloud_stream_pending_entries",
-                "gauge",
                 "Stream items read and not yet acknowledged.",
-                group.pending,
-            );
+                |standing| standing.pending_entries,
+            ),
+            (
+                "milepost_cloud_stream_lag_records",
+                "AVL records not yet read by the group; an estimate where there are many.",
+                |standing| standing.lag_records,
+            ),
+            (
+                "milepost_cloud_stream_oldest_unacknowledged_seconds",
+                "Age of the oldest stream item that is not acknowledged.",
+                |standing| standing.age_s,
+            ),
+        ];
+        for (name, help, of) in by_stream {
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+            for standing in standings {
+                if let Some(value) = of(standing) {
+                    let stream = label(&standing.stream.name);
+                    let _ = writeln!(text, "{name}{{stream=\"{stream}\"}} {value}");
+                }
+            }
         }
         text
     }
+}
+
+/// A label's value: Prometheus' text form knows three escapes.
+fn label(value: &str) -> String {
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+    value.replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -173,10 +235,51 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_worst_writer_is_shown() {
+        let metrics = Metrics::default();
+        metrics.writer_refusals(0, 4);
+        metrics.writer_schema(0, true);
+        metrics.writer_refusals(1, 0);
+        metrics.writer_schema(1, false);
+        assert_eq!(metrics.batch_refusals.get(), 4);
+        assert_eq!(metrics.schema_mismatch.get(), 1);
+        metrics.writer_refusals(0, 0);
+        metrics.writer_schema(0, false);
+        assert_eq!(metrics.batch_refusals.get(), 0);
+        assert_eq!(metrics.schema_mismatch.get(), 0);
+    }
+
+    #[test]
+    fn each_stream_has_its_own_line() {
+        let standing = |name: &str, lag_entries| Standing {
+            stream: crate::stream::Stream {
+                name: name.into(),
+                named: true,
+            },
+            lag_entries,
+            lag_records: None,
+            estimated: false,
+            pending_entries: Some(2),
+            age_s: None,
+        };
+        let text =
+            Metrics::default().to_prometheus(&[standing("a", Some(7)), standing("b\"", None)]);
+        let lines: Vec<&str> = text.lines().filter(|l| l.contains("_entries{")).collect();
+        assert_eq!(
+            lines,
+            [
+                "milepost_cloud_stream_lag_entries{stream=\"a\"} 7",
+                "milepost_cloud_stream_pending_entries{stream=\"a\"} 2",
+                "milepost_cloud_stream_pending_entries{stream=\"b\\\"\"} 2",
+            ]
+        );
+    }
+
+    #[test]
     fn every_metric_is_told_once_with_help() {
         let metrics = Metrics::default();
         metrics.records_stored.add(7);
-        let text = metrics.to_prometheus(None);
+        let text = metrics.to_prometheus(&[]);
         assert!(
             text.contains("\nmilepost_cloud_records_stored_total 7\n"),
             "{text}"
@@ -186,7 +289,8 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert_eq!(text.matches("# HELP ").count(), count);
+        let by_stream = text.matches("# HELP milepost_cloud_stream_").count();
+        assert_eq!(text.matches("# HELP ").count(), count + by_stream);
         for (name, kind, help, _) in metrics.all() {
             assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
             assert!(!help.trim().is_empty(), "{name}");

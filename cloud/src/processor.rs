@@ -1,31 +1,31 @@
 //! Gathers stream items into batches, has them written, and only then acknowledges.
 //!
-//! Why one task: gathering while nothing is being written costs nothing, and the order
-//! read → COMMIT → acknowledge is there to be read. Several of these may run side by side, each
-//! with a writer of its own; no table depends on their order.
+//! Why one task: the order read → COMMIT → acknowledge is there to be read. Several of these run side
+//! by side, each with a writer of its own; while one writes, the next gathers. No table depends on
+//! their order.
 //!
 //! Invariants: XACK takes its ids from a [`Committed`] and from nowhere else; a batch that the
 //! database does not take is tried again until it does or until we are stopped, and stays pending.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use redis::cmd;
-use tokio::sync::mpsc;
-use tokio::time::{Instant as Moment, timeout_at};
+use tokio::time::{Instant as Moment, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
-use crate::batch::{Batch, StreamId};
+use crate::batch::{Batch, EntryId};
 use crate::config::{StoreConfig, StreamConfig};
 use crate::decode;
 use crate::metrics::{Metrics, now_ms};
 use crate::store::{Committed, Next, StoreError, Writer, migrate};
 use crate::stream::consumer::chained;
 use crate::stream::floor::Board;
-use crate::stream::{Delivery, Intake, Link};
+use crate::stream::{Deliveries, Delivery, Intake, Link, Mirror};
 
 /// Stream items in one batch at most, so that a flood of small ones cannot grow it without end.
 const ENTRIES_MAX: usize = 1_000;
@@ -33,6 +33,9 @@ const ENTRIES_MAX: usize = 1_000;
 /// Bytes of stream items in one batch at most: what they unpack to, their rows and their copies in
 /// a statement stay within the memory of a small server.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long to wait for an item, or for one's turn, before telling Redis again what it did not take.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// After a stop: how long the batch in hand may still take.
 const STOP_MAX: Duration = Duration::from_secs(20);
@@ -49,8 +52,10 @@ const SCHEMA_PAUSE: Duration = Duration::from_secs(30);
 /// What the processor needs.
 #[derive(Debug)]
 pub struct Processor {
+    /// Which of several, from 0.
+    pub number: usize,
     /// Where items come from.
-    pub receiver: mpsc::Receiver<Delivery>,
+    pub deliveries: Deliveries,
     /// To let items out again.
     pub intake: Intake,
     /// Where rows go.
@@ -59,10 +64,12 @@ pub struct Processor {
     pub database: crate::store::Database,
     /// How to acknowledge.
     pub link: Link,
-    /// Which stream and group.
+    /// Which group.
     pub stream: StreamConfig,
     /// How to gather.
     pub config: StoreConfig,
+    /// Where dead letters are copied to, if anywhere.
+    pub mirror: Option<Mirror>,
     /// Where commits are told.
     pub board: Arc<Board>,
     /// What is counted.
@@ -73,7 +80,7 @@ impl Processor {
     /// Works until `stop`, then finishes the batch in hand.
     pub async fn run(mut self, stop: CancellationToken) {
         // Committed, but Redis did not take the acknowledgement yet.
-        let mut unacknowledged: Vec<StreamId> = Vec::new();
+        let mut unacknowledged: Vec<EntryId> = Vec::new();
         while let Some(batch) = self.gather(&stop, &mut unacknowledged).await {
             let began = Instant::now();
             let Some(committed) = self.write(&batch, &stop).await else {
@@ -85,9 +92,13 @@ impl Processor {
             };
             self.board.commit(&committed);
             self.count(&committed, began.elapsed());
+            if let Some(mirror) = &self.mirror {
+                mirror.copy(&batch, &committed).await;
+            }
             unacknowledged.extend_from_slice(committed.entries());
             self.acknowledge(&mut unacknowledged).await;
             info!(
+                writer = self.number,
                 rows_written = committed.tally().stored,
                 messages_acknowledged = committed.entries().len(),
                 duplicate = committed.tally().duplicate,
@@ -103,19 +114,31 @@ impl Processor {
     async fn gather(
         &mut self,
         stop: &CancellationToken,
-        unacknowledged: &mut Vec<StreamId>,
+        unacknowledged: &mut Vec<EntryId>,
     ) -> Option<Batch> {
+        let mut receiver = loop {
+            let turn = timeout(WAIT_MAX, self.deliveries.turn());
+            let turn = tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                turn = turn => turn,
+            };
+            match turn {
+                Ok(receiver) => break receiver,
+                Err(_) => self.acknowledge(unacknowledged).await,
+            }
+        };
         let mut batch = Batch::default();
         let mut until: Option<Moment> = None;
         while batch.rows() < self.config.batch_rows_max
             && batch.entries.len() < ENTRIES_MAX
             && batch.bytes < BATCH_BYTES_MAX
         {
-            let wait_until = until.unwrap_or_else(|| Moment::now() + Duration::from_secs(1));
+            let wait_until = until.unwrap_or_else(|| Moment::now() + WAIT_MAX);
             let next = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                next = timeout_at(wait_until, self.receiver.recv()) => next,
+                next = timeout_at(wait_until, receiver.recv()) => next,
             };
             match next {
                 Ok(Some(delivery)) => {
@@ -133,16 +156,16 @@ impl Processor {
     }
 
     fn add(&self, delivery: Delivery, batch: &mut Batch) -> bool {
-        match decode::entry(delivery.id, &delivery.fields) {
+        match decode::entry(&delivery.entry, &delivery.fields) {
             Ok(decoded) => {
                 let bytes = delivery.fields.iter().map(|(_, value)| value.len()).sum();
-                batch.add(delivery.id, decoded, bytes);
+                batch.add(delivery.entry, decoded, bytes);
                 true
             }
             // It stays inside the intake, so this is said once per item and process.
             Err(newer) => {
                 self.metrics.left_for_newer.add(1);
-                error!(id = %delivery.id, reason = %newer, "left a stream item pending");
+                error!(entry = %delivery.entry, reason = %newer, "left a stream item pending");
                 false
             }
         }
@@ -166,14 +189,14 @@ impl Processor {
             let failure = match written {
                 Ok(committed) => {
                     self.metrics.database(true);
-                    self.metrics.schema_mismatch.set(0);
-                    self.metrics.batch_refusals.set(0);
+                    self.metrics.writer_schema(self.number, false);
+                    self.metrics.writer_refusals(self.number, 0);
                     return Some(committed);
                 }
                 Err(failure) => failure,
             };
             in_a_row += 1;
-            self.metrics.batch_refusals.set(in_a_row.into());
+            self.metrics.writer_refusals(self.number, in_a_row.into());
             // The server is there and keeps saying no to the whole: ask for less at a time.
             if in_a_row % REFUSALS_PER_PART == 0 && matches!(failure, StoreError::Refused { .. }) {
                 parts = (parts * 2).min(batch.units.len().max(1));
@@ -199,7 +222,7 @@ impl Processor {
         let pause = match failure.next() {
             Next::RetryNow if in_a_row <= AT_ONCE_MAX => Duration::ZERO,
             Next::Schema => {
-                self.metrics.schema_mismatch.set(1);
+                self.metrics.writer_schema(self.number, true);
                 let missing = self.missing_migrations().await;
                 error!(
                     error = told,
@@ -242,28 +265,33 @@ impl Processor {
 
     /// Tells Redis. What it does not take now is told again later; until then the ids stay inside,
     /// so they are not worked on twice.
-    async fn acknowledge(&self, ids: &mut Vec<StreamId>) {
-        if ids.is_empty() {
-            return;
+    async fn acknowledge(&self, entries: &mut Vec<EntryId>) {
+        let mut by_stream: BTreeMap<Arc<str>, Vec<EntryId>> = BTreeMap::new();
+        for entry in entries.drain(..) {
+            let stream = entry.stream.clone();
+            by_stream.entry(stream).or_default().push(entry);
         }
-        let mut ack = cmd("XACK");
-        ack.arg(&self.stream.name).arg(&self.stream.group);
-        for id in ids.iter() {
-            ack.arg(id.to_string());
-        }
-        match self.link.ask::<u64>("XACK", &ack).await {
-            Ok(_) => {
-                self.metrics.messages_written.add(ids.len() as u64);
-                self.intake.let_out(ids);
-                ids.clear();
+        for (stream, of_stream) in by_stream {
+            let mut ack = cmd("XACK");
+            ack.arg(&*stream).arg(&self.stream.group);
+            for entry in &of_stream {
+                ack.arg(entry.id.to_string());
             }
-            Err(failure) => {
-                self.metrics.error();
-                warn!(
-                    error = chained(&failure),
-                    messages = ids.len(),
-                    "cannot acknowledge yet; the rows are stored"
-                );
+            match self.link.ask::<u64>("XACK", &ack).await {
+                Ok(_) => {
+                    self.metrics.messages_written.add(of_stream.len() as u64);
+                    self.intake.let_out(&of_stream);
+                }
+                Err(failure) => {
+                    self.metrics.error();
+                    warn!(
+                        %stream,
+                        error = chained(&failure),
+                        messages = of_stream.len(),
+                        "cannot acknowledge yet; the rows are stored"
+                    );
+                    entries.extend(of_stream);
+                }
             }
         }
     }

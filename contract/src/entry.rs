@@ -3,7 +3,8 @@
 //! Why the bookkeeping stands beside the payload and not inside: the cloud must know whose
 //! positions an entry covers even when the payload cannot be read.
 //!
-//! Invariants: `a <= z`, at most [`ENVELOPES_MAX`] apart; an
+//! Invariants: `a <= z`, at most [`ENVELOPES_MAX`] apart; an entry that does not hold every position
+//! of them is of version 2 and names those it holds, so that no reader takes others for its own; an
 //! entry of a newer version is recognised before anything else in it is judged.
 
 use std::fmt;
@@ -13,7 +14,8 @@ use thiserror::Error;
 use crate::envelope::{Coding, ENVELOPES_MAX};
 use crate::id::{GatewayId, IdError, SpoolId, SpoolSeq};
 use crate::ledger::{self, Gap, GapError};
-use crate::version::{ENTRY_VERSION_WRITTEN, ENTRY_VERSIONS_READ};
+use crate::settled::{SettledError, SettledRanges};
+use crate::version::{ENTRY_VERSION_EXACT, ENTRY_VERSION_WRITTEN, ENTRY_VERSIONS_READ};
 
 /// Names of the fields of an entry, in the order they are written.
 pub mod field {
@@ -29,6 +31,8 @@ pub mod field {
     pub const FIRST: &str = "a";
     /// Last position inside.
     pub const LAST: &str = "z";
+    /// Exactly the positions inside; only in version 2.
+    pub const POSITIONS: &str = "p";
     /// Nothing below this position will ever be sent (again).
     pub const LOW: &str = "low";
     /// Positions that are lost, with reason.
@@ -81,6 +85,9 @@ pub struct Entry {
     pub first: SpoolSeq,
     /// Last position inside.
     pub last: SpoolSeq,
+    /// Exactly the positions inside, where other entries hold some of those between: `first` is
+    /// its lowest, `last` its highest. `None`: every position from `first` to `last` is inside.
+    pub exact: Option<SettledRanges>,
     /// Nothing below this will ever be sent (again).
     pub low: SpoolSeq,
     /// Positions lost since the last entry that said so.
@@ -124,6 +131,19 @@ pub enum EntryError {
         /// Field `z`.
         last: SpoolSeq,
     },
+    /// Field `p` is unreadable.
+    #[error("entry field \"p\" is unreadable")]
+    Positions(#[from] SettledError),
+    /// Field `p` does not begin at `a` or does not end at `z`.
+    #[error("entry names the positions {positions}, and {first} to {last} as its first and last")]
+    Ends {
+        /// Field `p`.
+        positions: String,
+        /// Field `a`.
+        first: SpoolSeq,
+        /// Field `z`.
+        last: SpoolSeq,
+    },
     /// Gateway, spool or position is no such thing.
     #[error("entry field {field:?} is no id")]
     Id {
@@ -147,19 +167,36 @@ impl EntryError {
 }
 
 impl Entry {
+    /// Exactly the positions inside.
+    #[must_use]
+    pub fn positions(&self) -> SettledRanges {
+        self.exact.clone().unwrap_or_else(|| {
+            let mut whole = SettledRanges::new();
+            whole.insert(self.first.get(), self.last.get());
+            whole
+        })
+    }
+
     /// The fields as they go to `XADD`, in wire order.
     #[must_use]
     pub fn to_fields(&self) -> Vec<(&'static str, Vec<u8>)> {
         let text = |value: &dyn fmt::Display| value.to_string().into_bytes();
+        let version = match self.exact {
+            Some(_) => ENTRY_VERSION_EXACT,
+            None => ENTRY_VERSION_WRITTEN,
+        };
         let mut fields = vec![
-            (field::VERSION, text(&ENTRY_VERSION_WRITTEN)),
+            (field::VERSION, text(&version)),
             (field::KIND, text(&self.kind.as_str())),
             (field::GATEWAY, text(&self.gateway)),
             (field::SPOOL, text(&self.spool)),
             (field::FIRST, text(&self.first)),
             (field::LAST, text(&self.last)),
-            (field::LOW, text(&self.low)),
         ];
+        if let Some(exact) = &self.exact {
+            fields.push((field::POSITIONS, exact.to_full_text().into_bytes()));
+        }
+        fields.push((field::LOW, text(&self.low)));
         if !self.gaps.is_empty() {
             fields.push((field::GAP, ledger::gaps_to_text(&self.gaps).into_bytes()));
         }
@@ -193,6 +230,10 @@ impl Entry {
             spool: fields.id(field::SPOOL)?,
             first: fields.id(field::FIRST)?,
             last: fields.id(field::LAST)?,
+            exact: match version {
+                ENTRY_VERSION_EXACT => Some(SettledRanges::parse(fields.text(field::POSITIONS)?)?),
+                _ => None,
+            },
             low: fields.id(field::LOW)?,
             gaps: match fields.get(field::GAP) {
                 Some(_) => ledger::gaps_from_text(fields.text(field::GAP)?)?,
@@ -220,6 +261,17 @@ impl Entry {
                 first: entry.first,
                 last: entry.last,
             });
+        }
+        if let Some(exact) = &entry.exact {
+            let lowest = exact.as_slice().first().map(|range| range.0);
+            let ends = (lowest, exact.high_edge());
+            if ends != (Some(entry.first.get()), entry.last.get()) {
+                return Err(EntryError::Ends {
+                    positions: exact.to_string(),
+                    first: entry.first,
+                    last: entry.last,
+                });
+            }
         }
         Ok(entry)
     }
@@ -276,6 +328,7 @@ impl<'a> Fields<'_, 'a> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use proptest::prelude::*;
 
     fn entry() -> Entry {
         Entry {
@@ -284,11 +337,19 @@ mod tests {
             spool: SpoolId::from_u64(0xabc).unwrap(),
             first: SpoolSeq::new(5).unwrap(),
             last: SpoolSeq::new(9).unwrap(),
+            exact: None,
             low: SpoolSeq::new(3).unwrap(),
             gaps: vec!["1-2:7:dropped".parse().unwrap()],
             records: 12,
             coding: Coding::MsgPackZstd,
             data: vec![1, 2, 255],
+        }
+    }
+
+    fn scattered() -> Entry {
+        Entry {
+            exact: Some(SettledRanges::parse("5-6,9-9").unwrap()),
+            ..entry()
         }
     }
 
@@ -303,12 +364,84 @@ mod tests {
         fields.reverse();
         fields.insert(0, ("later", b"?".to_vec()));
         assert_eq!(read(&fields).unwrap(), entry());
+        let mut fields = scattered().to_fields();
+        assert_eq!(read(&fields).unwrap(), scattered());
+        fields.reverse();
+        assert_eq!(read(&fields).unwrap(), scattered());
+    }
+
+    #[test]
+    fn an_entry_with_holes_is_none_for_a_reader_of_version_1() {
+        let version = |entry: Entry| entry.to_fields().swap_remove(0).1;
+        assert_eq!(version(entry()), b"1");
+        assert_eq!(version(scattered()), b"2");
+        assert!(
+            entry()
+                .to_fields()
+                .iter()
+                .all(|(name, _)| *name != field::POSITIONS)
+        );
+        assert_eq!(entry().positions().to_string(), "5-9");
+        assert_eq!(scattered().positions().to_string(), "5-6,9-9");
+    }
+
+    #[test]
+    fn named_positions_begin_and_end_where_the_entry_does() {
+        let with = |text: &str| {
+            let swap = |(n, v): (&'static str, Vec<u8>)| match n {
+                field::POSITIONS => (n, text.into()),
+                _ => (n, v),
+            };
+            read(
+                &scattered()
+                    .to_fields()
+                    .into_iter()
+                    .map(swap)
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert!(with("5-5,9-9").is_ok());
+        for text in ["", "6-9", "5-8", "4-9", "5-10", "5-6,9-10", "1-1,5-9"] {
+            assert!(
+                matches!(with(text), Err(EntryError::Ends { .. })),
+                "{text:?}"
+            );
+        }
+        for text in ["9-5", "5", "5-9,7-9"] {
+            assert!(
+                matches!(with(text), Err(EntryError::Positions(_))),
+                "{text:?}"
+            );
+        }
+    }
+
+    proptest! {
+        /// Every set of positions that fits an entry comes back exactly, however many runs it has.
+        #[test]
+        fn any_positions_round_trip(inside in proptest::collection::btree_set(1_u64..=512, 1..300)) {
+            let mut exact = SettledRanges::new();
+            inside.iter().for_each(|&seq| exact.insert(seq, seq));
+            let seq = |number: Option<&u64>| SpoolSeq::new(*number.unwrap()).unwrap();
+            let entry = Entry {
+                first: seq(inside.first()),
+                last: seq(inside.last()),
+                low: SpoolSeq::FIRST,
+                exact: Some(exact),
+                ..entry()
+            };
+            let again = read(&entry.to_fields()).unwrap();
+            for number in 1..=513 {
+                let number_inside = again.positions().contains(SpoolSeq::new(number).unwrap());
+                prop_assert_eq!(number_inside, inside.contains(&number));
+            }
+            prop_assert_eq!(again, entry);
+        }
     }
 
     #[test]
     fn every_missing_field_is_named() {
-        for (name, _) in entry().to_fields() {
-            let fields: Vec<_> = entry()
+        for (name, _) in scattered().to_fields() {
+            let fields: Vec<_> = scattered()
                 .to_fields()
                 .into_iter()
                 .filter(|(n, _)| *n != name)
@@ -327,11 +460,11 @@ mod tests {
 
     #[test]
     fn every_field_that_is_nonsense_is_named() {
-        for (name, _) in entry().to_fields() {
+        for (name, _) in scattered().to_fields() {
             if matches!(name, field::KIND | field::CODING | field::DATA) {
                 continue; // any word is a kind or a coding, any bytes are a payload
             }
-            let fields: Vec<_> = entry()
+            let fields: Vec<_> = scattered()
                 .to_fields()
                 .into_iter()
                 .map(|(n, v)| {
@@ -376,7 +509,7 @@ mod tests {
 
     #[test]
     fn a_newer_version_wins_over_every_other_fault() {
-        let fields = [(field::VERSION, b"2".to_vec())];
+        let fields = [(field::VERSION, b"3".to_vec())];
         let error = read(&fields).unwrap_err();
         assert!(error.is_for_a_newer_reader());
         assert!(

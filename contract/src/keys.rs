@@ -61,6 +61,15 @@ pub fn shard_stream(stream: &str, shard: u32, shards: u32) -> String {
     }
 }
 
+/// Is `key` a shard of `stream`: its name, a colon and a number?
+#[must_use]
+pub fn is_shard_of(key: &str, stream: &str) -> bool {
+    let number = key
+        .strip_prefix(stream)
+        .and_then(|rest| rest.strip_prefix(':'));
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// Which shard a device belongs to: xxh3-64 of its text form (IMEI: 15 digits) modulo `shards`.
 /// Frozen: a change would move devices between streams.
 #[must_use]
@@ -90,10 +99,20 @@ pub fn heartbeat(gateway: &GatewayId) -> String {
     format!("instance:heartbeat:{gateway}")
 }
 
+/// Beginning of the names of dead-letter streams.
+const DEAD_LETTER: &str = "dead-letter:";
+
+/// May a pattern for telemetry streams take this key in? Never a stream with another purpose,
+/// whatever the pattern: orders and responses, and what was put aside.
+#[must_use]
+pub fn may_carry_telemetry(key: &str) -> bool {
+    !key.starts_with("commands:") && !key.starts_with(DEAD_LETTER)
+}
+
 /// Mirror of the dead-letter table for people with redis-cli: `dead-letter:<stream>`.
 #[must_use]
 pub fn dead_letter_stream(stream: &str) -> String {
-    format!("dead-letter:{stream}")
+    format!("{DEAD_LETTER}{stream}")
 }
 
 #[cfg(test)]
@@ -114,6 +133,32 @@ mod tests {
             "telemetry:teltonika:3"
         );
         assert!(!dead_letter_stream(STREAM_TELTONIKA).starts_with("telemetry:"));
+    }
+
+    #[test]
+    fn a_pattern_takes_in_no_stream_of_another_purpose() {
+        let gw = GatewayId::new("depot-1").unwrap();
+        assert!(may_carry_telemetry(STREAM_TELTONIKA));
+        assert!(may_carry_telemetry(&shard_stream(STREAM_TELTONIKA, 3, 4)));
+        for other in [
+            dead_letter_stream(STREAM_TELTONIKA),
+            commands_outbound(&gw),
+            COMMAND_RESPONSES.to_owned(),
+        ] {
+            assert!(!may_carry_telemetry(&other), "{other}");
+        }
+    }
+
+    #[test]
+    fn shards_are_known_by_their_number() {
+        for shard in 0..3 {
+            assert!(is_shard_of(&shard_stream("a:b", shard, 3), "a:b"));
+        }
+        for key in [
+            "a:b", "a:b:", "a:b:x", "a:b:1x", "a:b:-1", "a:b:1:2", "a:c:1", "a:b1",
+        ] {
+            assert!(!is_shard_of(key, "a:b"), "{key}");
+        }
     }
 
     #[test]

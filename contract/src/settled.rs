@@ -111,6 +111,23 @@ impl SettledRanges {
         &self.ranges
     }
 
+    /// The positions from the lowest to the highest that are not in here.
+    #[must_use]
+    pub fn holes(&self) -> Self {
+        let between = |pair: &[(u64, u64)]| (pair[0].1 + 1, pair[1].0 - 1);
+        Self {
+            ranges: self.ranges.windows(2).map(between).collect(),
+        }
+    }
+
+    /// The text form with every range, however many there are.
+    #[must_use]
+    pub fn to_full_text(&self) -> String {
+        let mut text = String::new();
+        write_ranges(&self.ranges, &mut text).expect("writing to a string does not fail");
+        text
+    }
+
     /// Reads the text form, low edge first. Empty text is an empty set.
     /// # Errors
     /// [`SettledError`] for anything but ascending, disjoint `first-last` pairs.
@@ -140,12 +157,16 @@ impl SettledRanges {
 /// At most [`RANGES_MAX`] ranges, lowest first.
 impl fmt::Display for SettledRanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (first, last)) in self.ranges.iter().take(RANGES_MAX).enumerate() {
-            let comma = if i == 0 { "" } else { "," };
-            write!(f, "{comma}{first}-{last}")?;
-        }
-        Ok(())
+        write_ranges(&self.ranges[..self.ranges.len().min(RANGES_MAX)], f)
     }
+}
+
+fn write_ranges(ranges: &[(u64, u64)], to: &mut impl fmt::Write) -> fmt::Result {
+    for (i, (first, last)) in ranges.iter().enumerate() {
+        let comma = if i == 0 { "" } else { "," };
+        write!(to, "{comma}{first}-{last}")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -174,6 +195,8 @@ mod tests {
         assert_eq!(read.as_slice().len(), RANGES_MAX);
         assert_eq!(read.low_edge(), 1);
         assert!(!read.contains_all(199, 199));
+        let whole = SettledRanges::parse(&settled.to_full_text()).unwrap();
+        assert_eq!(whole, settled);
     }
 
     #[test]
@@ -198,6 +221,13 @@ mod tests {
             for pair in ours.as_slice().windows(2) {
                 prop_assert!(pair[0].1 + 1 < pair[1].0);
             }
+            let holes = ours.holes();
+            for seq in 1..80 {
+                let between = ours.high_edge() > seq && model.first().is_some_and(|first| *first < seq);
+                let missing = between && !model.contains(&seq);
+                prop_assert_eq!(holes.contains(SpoolSeq::new(seq).unwrap()), missing);
+            }
+            prop_assert_eq!(&SettledRanges::parse(&ours.to_full_text()).unwrap(), &ours);
             let low = (1..).take_while(|seq| model.contains(seq)).last().unwrap_or(0);
             prop_assert_eq!(ours.low_edge(), low);
             if ours.as_slice().len() <= RANGES_MAX {

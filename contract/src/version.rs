@@ -3,16 +3,22 @@
 //! Why: a gateway on a truck is years older or a week newer than the cloud. It must be able to
 //! find out *before* it sends whether its entries will be understood.
 //!
-//! Invariant: [`ENTRY_VERSION_WRITTEN`] lies inside [`ENTRY_VERSIONS_READ`].
+//! Invariant: [`ENTRY_VERSION_WRITTEN`] and [`ENTRY_VERSION_EXACT`] lie inside
+//! [`ENTRY_VERSIONS_READ`].
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// Version of the telemetry entry that this build writes (field `v`).
+/// Version of the telemetry entry that this build writes (field `v`): it holds every position
+/// from its first to its last.
 pub const ENTRY_VERSION_WRITTEN: u32 = 1;
 
+/// Version of an entry that names its positions one by one, because other entries hold some of
+/// those between. A reader of version 1 must not touch it: it would take them for this entry's.
+pub const ENTRY_VERSION_EXACT: u32 = 2;
+
 /// Versions of the telemetry entry that this build can read.
-pub const ENTRY_VERSIONS_READ: RangeInclusive<u32> = 1..=1;
+pub const ENTRY_VERSIONS_READ: RangeInclusive<u32> = 1..=2;
 
 /// Field of the hash `contract`: the entry versions the cloud reads, `first-last`.
 pub const FIELD_READS: &str = "reads";
@@ -61,6 +67,7 @@ mod tests {
     fn what_we_write_we_read() {
         assert!(ENTRY_VERSIONS_READ.contains(&ENTRY_VERSION_WRITTEN));
         assert!(VersionsRead::ours().contains(ENTRY_VERSION_WRITTEN));
+        assert!(VersionsRead::ours().contains(ENTRY_VERSION_EXACT));
     }
 
     #[test]

@@ -8,8 +8,13 @@ use contract::{Coding, CommandResponse, Device, Entry, Order, Payload, SettledRa
 use serde_json::Value;
 
 fn golden(name: &str) -> Value {
+    golden_of("v1", name)
+}
+
+fn golden_of(version: &str, name: &str) -> Value {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("golden/v1")
+        .join("golden")
+        .join(version)
         .join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).expect("golden files are JSON")
@@ -53,9 +58,12 @@ fn payload_of_version_1_is_read_and_written_alike() {
     }
 }
 
-#[test]
-fn entry_of_version_1_is_read_and_written_alike() {
-    let fields: Vec<(String, Vec<u8>)> = pairs("entry.json")
+/// Reads the golden entry of `version` and makes sure that it is written alike.
+fn entry_written_alike(version: &str) -> Entry {
+    let golden = golden_of(version, "entry.json");
+    let pairs: Vec<(String, String)> =
+        serde_json::from_value(golden["fields"].clone()).expect("fields are pairs");
+    let fields: Vec<(String, Vec<u8>)> = pairs
         .into_iter()
         .map(|(name, text)| {
             let value = if name == "d" {
@@ -68,6 +76,24 @@ fn entry_of_version_1_is_read_and_written_alike() {
         .collect();
     let entry = Entry::from_fields(fields.iter().map(|(n, v)| (n.as_str(), v.as_slice())))
         .expect("golden entry reads");
+    let written: Vec<(String, Vec<u8>)> = entry
+        .to_fields()
+        .into_iter()
+        .map(|(n, v)| (n.to_owned(), v))
+        .collect();
+    assert_eq!(written, fields);
+    entry
+}
+
+fn seqs_inside(entry: &Entry) -> Vec<u64> {
+    let payload = Payload::open(&entry.coding, &entry.data).expect("opens");
+    let envelopes = payload.envelopes().expect("reads");
+    envelopes.iter().map(|e| e.seq.get()).collect()
+}
+
+#[test]
+fn entry_of_version_1_is_read_and_written_alike() {
+    let entry = entry_written_alike("v1");
     assert_eq!(
         (
             entry.first.get(),
@@ -78,14 +104,16 @@ fn entry_of_version_1_is_read_and_written_alike() {
         (5, 6, 3, 1)
     );
     assert_eq!(entry.spool.as_u64(), 0xabc);
-    let written: Vec<(String, Vec<u8>)> = entry
-        .to_fields()
-        .into_iter()
-        .map(|(n, v)| (n.to_owned(), v))
-        .collect();
-    assert_eq!(written, fields);
-    let payload = Payload::open(&entry.coding, &entry.data).expect("opens");
-    assert_eq!(payload.envelopes().expect("reads").len(), 2);
+    assert_eq!(entry.exact, None);
+    assert_eq!(seqs_inside(&entry), [5, 6]);
+}
+
+#[test]
+fn entry_of_version_2_is_read_and_written_alike() {
+    let entry = entry_written_alike("v2");
+    assert_eq!((entry.first.get(), entry.last.get()), (5, 9));
+    assert_eq!(entry.positions().as_slice(), [(5, 5), (9, 9)]);
+    assert_eq!(seqs_inside(&entry), [5, 9]);
 }
 
 #[test]

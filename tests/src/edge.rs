@@ -273,23 +273,37 @@ pub async fn of_stream(
     redis: &mut (impl ConnectionLike + Send + Sync),
     stream: &str,
 ) -> Result<Vec<u64>> {
-    let entries: StreamRangeReply = redis.xrange_all(stream).await?;
     let mut numbers = Vec::new();
-    for id in entries.ids {
-        let fields = id.map.iter().map(|(name, value)| match value {
-            redis::Value::BulkString(bytes) => (name.as_str(), bytes.as_slice()),
-            other => panic!("a field is a string: {other:?}"),
-        });
-        let entry = Entry::from_fields(fields)?;
+    for entry in entries_of(redis, stream).await? {
         ensure!(entry.gateway == gateway_id() && entry.low.get() <= entry.first.get());
         let payload = Payload::open(&entry.coding, &entry.data)?;
         for envelope in payload.envelopes()? {
-            ensure!((entry.first..=entry.last).contains(&envelope.seq));
+            ensure!(entry.positions().contains(envelope.seq));
             let number = envelope.bytes.first_chunk().context("a number")?;
             numbers.push(u64::from_be_bytes(*number));
         }
     }
     Ok(numbers)
+}
+
+/// The entries of one stream, in its order; none when there is no such stream.
+///
+/// # Errors
+/// As [`received`].
+pub async fn entries_of(
+    redis: &mut (impl ConnectionLike + Send + Sync),
+    stream: &str,
+) -> Result<Vec<Entry>> {
+    let items: StreamRangeReply = redis.xrange_all(stream).await?;
+    let mut entries = Vec::new();
+    for item in items.ids {
+        let fields = item.map.iter().map(|(name, value)| match value {
+            redis::Value::BulkString(bytes) => (name.as_str(), bytes.as_slice()),
+            other => panic!("a field is a string: {other:?}"),
+        });
+        entries.push(Entry::from_fields(fields)?);
+    }
+    Ok(entries)
 }
 
 /// Waits until the stream holds exactly `numbers`.

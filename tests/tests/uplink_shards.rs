@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use contract::{Device, SettledRanges, keys};
+use contract::{Device, Entry, Payload, SettledRanges, keys, version};
 use redis::AsyncCommands as _;
-use tests::edge::{self, Edge, STREAM, admin, of_stream, settle};
+use tests::edge::{self, Edge, STREAM, admin, entries_of, of_stream, settle};
 use tests::servers::Redis;
 use tests::tables::eventually;
 
@@ -92,5 +92,75 @@ async fn a_lost_stream_is_sent_again_and_the_others_are_not() -> Result<()> {
     }
     let stored = before[&1].len() as u64;
     assert_eq!(edge.spool.usage().backlog(), 200 - stored);
+    Ok(())
+}
+
+/// Sends 300 envelopes to shards of which the cloud says that it reads `reads`.
+async fn entries_for(reads: Option<&str>) -> Result<Vec<Entry>> {
+    let redis = edge::redis(&[]).await?;
+    let mut admin = admin(&redis).await?;
+    if let Some(reads) = reads {
+        let () = admin
+            .hset(keys::CONTRACT, version::FIELD_READS, reads)
+            .await?;
+    }
+    let edge = Edge::start(&redis, |config| {
+        config.shards = SHARDS;
+        config.flush = Duration::from_millis(500);
+        config.resend_after = Duration::from_secs(600);
+    })?;
+    edge.append(0..300).await?;
+    until_there(&redis, 300).await?;
+    let mut entries = Vec::new();
+    for shard in 0..SHARDS {
+        let stream = keys::shard_stream(STREAM, shard, SHARDS);
+        entries.extend(entries_of(&mut admin, &stream).await?);
+    }
+    Ok(entries)
+}
+
+/// What an entry says of its positions, and what is inside: the same, and nobody else's.
+fn judge_positions(entries: &[Entry]) -> Result<()> {
+    let mut all = SettledRanges::new();
+    for entry in entries {
+        let payload = Payload::open(&entry.coding, &entry.data)?;
+        let mut inside = SettledRanges::new();
+        for envelope in payload.envelopes()? {
+            let seq = envelope.seq.get();
+            inside.insert(seq, seq);
+            assert!(
+                !all.contains(envelope.seq),
+                "position {seq} is in two entries"
+            );
+        }
+        assert_eq!(entry.positions(), inside);
+        all.merge(&inside);
+    }
+    assert_eq!(all.to_string(), "1-300");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_names_exactly_the_positions_inside() -> Result<()> {
+    let entries = entries_for(Some("1-2")).await?;
+    judge_positions(&entries)?;
+    let exact = entries.iter().filter(|entry| entry.exact.is_some()).count();
+    assert!(
+        exact > 0,
+        "devices dealt out to {SHARDS} streams leave holes"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_that_does_not_read_holes_is_sent_none() -> Result<()> {
+    for reads in [Some("1-1"), None] {
+        let entries = entries_for(reads).await?;
+        judge_positions(&entries)?;
+        assert!(
+            entries.iter().all(|entry| entry.exact.is_none()),
+            "{reads:?}"
+        );
+    }
     Ok(())
 }

@@ -33,6 +33,7 @@ fn frames(frames: &[&[u8]]) -> Entry {
         spool: SpoolId::from_u64(7).unwrap(),
         first: seq(0),
         last: seq(frames.len().max(1) - 1),
+        exact: None,
         low: SpoolSeq::new(3).unwrap(),
         gaps: Vec::new(),
         records: 9,
@@ -48,12 +49,15 @@ fn fields(entry: &Entry) -> Vec<(Vec<u8>, Vec<u8>)> {
         .collect()
 }
 
-fn id() -> StreamId {
-    "1795219200000-3".parse().unwrap()
+fn id() -> EntryId {
+    EntryId {
+        stream: "telemetry:teltonika".into(),
+        id: "1795219200000-3".parse().unwrap(),
+    }
 }
 
 fn decoded(entry: &Entry) -> Decoded {
-    super::entry(id(), &fields(entry)).unwrap()
+    super::entry(&id(), &fields(entry)).unwrap()
 }
 
 fn set(fields: &mut [(Vec<u8>, Vec<u8>)], name: &str, value: &str) {
@@ -195,6 +199,29 @@ fn an_unreadable_payload_covers_all_it_claims_if_the_spool_is_known() {
 }
 
 #[test]
+fn an_unreadable_payload_leaves_the_holes_of_its_entry_alone() {
+    let mut entry = frames(&[bytes(CODEC8).as_slice(); 4]);
+    entry.data = vec![1, 2, 3];
+    entry.last = SpoolSeq::new(12).unwrap();
+    entry.exact = Some(SettledRanges::parse("5-5,8-9,12-12").unwrap());
+    let decoded = decoded(&entry);
+    let [unit] = &decoded.units[..] else { panic!() };
+    let place = unit.place.as_ref().unwrap();
+    assert_eq!((place.first, place.last), (5, 12));
+    assert_eq!(place.holes.to_string(), "6-7,10-11");
+}
+
+#[test]
+fn an_envelope_in_a_hole_of_its_entry_makes_the_payload_unreadable() {
+    let mut entry = frames(&[bytes(CODEC8).as_slice(); 4]);
+    entry.exact = Some(SettledRanges::parse("5-6,8-8").unwrap());
+    let unit = decoded(&entry).units.swap_remove(0);
+    let letter = &unit.dead_letters[0];
+    assert!(letter.reason.contains("position 7"), "{}", letter.reason);
+    assert_eq!(unit.place.unwrap().holes.to_string(), "7-7");
+}
+
+#[test]
 fn an_envelope_outside_its_entry_makes_the_payload_unreadable() {
     let mut entry = frames(&[bytes(CODEC8).as_slice(); 4]);
     entry.last = SpoolSeq::new(6).unwrap();
@@ -210,10 +237,10 @@ fn an_envelope_outside_its_entry_makes_the_payload_unreadable() {
 #[test]
 fn what_a_newer_reader_knows_is_left_alone() {
     let entry = frames(&[&bytes(CODEC8)]);
-    for (name, value) in [("v", "2"), ("k", "position"), ("c", "cbor")] {
+    for (name, value) in [("v", "3"), ("k", "position"), ("c", "cbor")] {
         let mut fields = fields(&entry);
         set(&mut fields, name, value);
-        let newer = super::entry(id(), &fields).unwrap_err();
+        let newer = super::entry(&id(), &fields).unwrap_err();
         assert!(newer.to_string().contains(value), "{newer}");
     }
 }
@@ -221,10 +248,10 @@ fn what_a_newer_reader_knows_is_left_alone() {
 /// A newer version is seen before anything else is judged, even when all the rest is gone.
 #[test]
 fn a_newer_version_is_seen_first() {
-    let fields = [(b"v".to_vec(), b"2".to_vec())];
+    let fields = [(b"v".to_vec(), b"3".to_vec())];
     assert!(matches!(
-        super::entry(id(), &fields),
-        Err(ForNewerReader::Version { version: 2 })
+        super::entry(&id(), &fields),
+        Err(ForNewerReader::Version { version: 3 })
     ));
 }
 
@@ -235,11 +262,14 @@ fn every_missing_field_makes_a_dead_letter_that_keeps_the_rest() {
     for index in 0..whole.len() {
         let mut fields = whole.clone();
         let (name, _) = fields.remove(index);
-        let decoded = super::entry(id(), &fields).unwrap();
+        let decoded = super::entry(&id(), &fields).unwrap();
         let [unit] = &decoded.units[..] else { panic!() };
         assert!(unit.place.is_none() && decoded.low.is_none());
         let letter = &unit.dead_letters[0];
-        assert_eq!((letter.error_class, letter.entry), ("entry", Some(id())));
+        assert_eq!(
+            (letter.error_class, letter.entry.clone()),
+            ("entry", Some(id()))
+        );
         assert!(letter.reason.contains(std::str::from_utf8(&name).unwrap()));
         let written: usize = fields
             .iter()
@@ -280,7 +310,7 @@ proptest! {
 
     #[test]
     fn any_fields_are_survived(fields in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..3), proptest::collection::vec(any::<u8>(), 0..20)), 0..12)) {
-        let _ = super::entry(id(), &fields);
+        let _ = super::entry(&id(), &fields);
     }
 }
 
@@ -301,6 +331,10 @@ fn a_gateway_that_woke_up_in_1970_puts_nothing_into_the_quarantine() {
     entry.data = Payload::pack(&[asleep], &Coding::MsgPack).unwrap();
     assert_eq!(decoded(&entry).units[0].records[0].quarantine, None);
     // Without any clock that knows better, the future stays the future.
-    let early = super::entry("5000-1".parse().unwrap(), &fields(&entry)).unwrap();
+    let early = EntryId {
+        id: "5000-1".parse().unwrap(),
+        ..id()
+    };
+    let early = super::entry(&early, &fields(&entry)).unwrap();
     assert!(early.units[0].records[0].quarantine.is_some());
 }

@@ -149,6 +149,7 @@ pub(super) async fn dead_letters(
                 record.unwrap_or(-1),
                 letter
                     .entry
+                    .as_ref()
                     .map_or_else(String::new, |entry| entry.to_string()),
             );
             all.entry(key).or_insert(letter);

@@ -84,11 +84,13 @@ pub(super) fn jobs<'a>(
             }
             Some(_) => {
                 let known = settled.entry(place.spool).or_default();
-                let settles = uncovered(place.first, place.last, known);
+                let settles = uncovered(place, known);
                 if settles.is_empty() {
                     continue;
                 }
-                known.insert(place.first, place.last);
+                for &(first, last) in &settles {
+                    known.insert(first, last);
+                }
                 let unit = Cow::Borrowed(unit);
                 jobs.push(Job { unit, settles });
             }
@@ -97,11 +99,16 @@ pub(super) fn jobs<'a>(
     jobs
 }
 
-/// The parts of `first..=last` that are not in `settled`, ascending.
-fn uncovered(first: u64, last: u64, settled: &SettledRanges) -> Vec<(u64, u64)> {
+/// The parts of a place that are not in `settled`, ascending.
+fn uncovered(place: &Place, settled: &SettledRanges) -> Vec<(u64, u64)> {
+    let (first, last) = (place.first, place.last);
+    let mut closed = Cow::Borrowed(settled);
+    if !place.holes.is_empty() {
+        closed.to_mut().merge(&place.holes);
+    }
     let mut open = Vec::new();
     let mut from = first;
-    for &(start, end) in settled.as_slice() {
+    for &(start, end) in closed.as_slice() {
         if start > last || from > last {
             break;
         }
@@ -145,7 +152,10 @@ pub(super) fn dead(
         messages: Vec::new(),
         dead_letters: vec![DeadLetter {
             record_index: None,
-            entry: unit.dead_letters.first().and_then(|letter| letter.entry),
+            entry: unit
+                .dead_letters
+                .first()
+                .and_then(|letter| letter.entry.clone()),
             device: None,
             received_at_ms: unit.frame.as_ref().map(|frame| frame.received_at_ms),
             error_class,
@@ -212,6 +222,7 @@ mod tests {
                 spool: spool(spool_number),
                 first,
                 last,
+                holes: SettledRanges::new(),
                 only_if_known: false,
             }),
             received: 3,
@@ -245,6 +256,32 @@ mod tests {
         assert_eq!(jobs.len(), 1);
         assert_eq!(jobs[0].settles, [(5, 5)]);
         assert_eq!(settled[&spool(1)].to_string(), "1-6");
+    }
+
+    /// A unit with holes, and what it settles when `before` is settled already.
+    fn settled_by(holes: &str, before: &str) -> (Vec<(u64, u64)>, String) {
+        let mut scattered = unit("a", 1, 5, 20);
+        if let Some(place) = &mut scattered.place {
+            place.holes = SettledRanges::parse(holes).unwrap();
+        }
+        let units = [scattered];
+        let mut settled = HashMap::from([(spool(1), SettledRanges::parse(before).unwrap())]);
+        let jobs = jobs(&units, &owners(), &mut settled);
+        let settles = jobs.first().map(|job| job.settles.clone());
+        (settles.unwrap_or_default(), settled[&spool(1)].to_string())
+    }
+
+    #[test]
+    fn holes_are_left_to_whom_they_belong() {
+        let (settles, after) = settled_by("7-9,15-15", "1-4");
+        assert_eq!(settles, [(5, 6), (10, 14), (16, 20)]);
+        assert_eq!(after, "1-6,10-14,16-20");
+        let (settles, after) = settled_by("7-9,15-15", "1-6,12-17");
+        assert_eq!(settles, [(10, 11), (18, 20)]);
+        assert_eq!(after, "1-6,10-20");
+        let (settles, after) = settled_by("7-9", "5-6,10-20");
+        assert!(settles.is_empty(), "{settles:?}");
+        assert_eq!(after, "5-6,10-20");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::insert;
 pub use super::plan::Tally;
 use super::plan::{self, Run};
 use super::settle;
-use crate::batch::{Batch, DeadLetter, Lows, Split, StreamId, Unit};
+use crate::batch::{Batch, DeadLetter, EntryId, Lows, Place, Split, Unit};
 
 /// A transaction that takes longer has lost its server: far above the slowest batch measured, and
 /// without it a dead connection would hang until the kernel gives up after a quarter of an hour.
@@ -35,17 +35,18 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(120);
 /// The receipt of a COMMIT.
 #[derive(Debug)]
 pub struct Committed {
-    entries: Vec<StreamId>,
+    entries: Vec<EntryId>,
     settled: HashMap<SpoolId, (GatewayId, SettledRanges)>,
     tally: Tally,
     messages: u64,
     dead_letters: u64,
+    letters: Vec<(Option<Place>, DeadLetter)>,
 }
 
 impl Committed {
     /// Stream items that may be acknowledged.
     #[must_use]
-    pub fn entries(&self) -> &[StreamId] {
+    pub fn entries(&self) -> &[EntryId] {
         &self.entries
     }
 
@@ -72,6 +73,12 @@ impl Committed {
     pub fn dead_letters(&self) -> u64 {
         self.dead_letters
     }
+
+    /// Each of them, with the place it was put aside for.
+    #[must_use]
+    pub fn letters(&self) -> &[(Option<Place>, DeadLetter)] {
+        &self.letters
+    }
 }
 
 /// What one transaction did.
@@ -84,6 +91,7 @@ struct Part {
     tally: Tally,
     messages: u64,
     dead_letters: u64,
+    letters: Vec<(Option<Place>, DeadLetter)>,
 }
 
 /// Does a transaction stay?
@@ -131,6 +139,7 @@ impl Writer {
             tally: Tally::default(),
             messages: 0,
             dead_letters: 0,
+            letters: Vec::new(),
         };
         let units_max = batch.units.len().div_ceil(parts.max(1)).max(1);
         let mut todo: Vec<Cow<'_, [Unit]>> = match batch.units.is_empty() {
@@ -274,6 +283,13 @@ impl Writer {
                 .iter()
                 .map(|job| job.unit.dead_letters.len() as u64)
                 .sum(),
+            letters: jobs
+                .iter()
+                .flat_map(|job| {
+                    let letters = job.unit.dead_letters.iter();
+                    letters.map(|letter| (job.unit.place.clone(), letter.clone()))
+                })
+                .collect(),
         })
     }
 
@@ -310,6 +326,7 @@ impl Writer {
         committed.tally += part.tally;
         committed.messages += part.messages;
         committed.dead_letters += part.dead_letters;
+        committed.letters.extend(part.letters);
     }
 }
 

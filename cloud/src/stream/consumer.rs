@@ -1,29 +1,36 @@
-//! Reads the stream as one consumer of the group, for ever.
+//! Reads one stream as one consumer of the group, for ever.
 //!
 //! Why own pending items first: whatever broke, the items we were handed and did not acknowledge
 //! are ours to finish; a reply may have been lost on its way to us.
 //!
-//! Invariants: the group begins at `0`, never `$`; after every error the pending items are read
-//! again before new ones; stopping waits for the running read, so nothing is handed to nobody.
+//! Invariants: the group begins at `0`, never `$`; only a stream that was named is made where there
+//! is none; after every error the pending items are read again before new ones; stopping waits for
+//! the running read, so nothing is handed to nobody.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, RedisResult, Value, cmd};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::finder::Stream;
 use super::intake::{Delivery, Intake};
 use super::link::{Redis, RedisFailure};
+use super::loss::{Counts, Trims};
 use super::reply;
 use crate::backoff::Backoff;
+use crate::batch::{EntryId, StreamId};
 use crate::config::StreamConfig;
 use crate::metrics::Metrics;
 
 /// How long one read waits for something new; also how long stopping may take.
 const BLOCK: Duration = Duration::from_millis(1_000);
+
+/// How often to look whether somebody trimmed what was not read.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Items per read. Measured: more than 100 gains nothing.
 const READ_COUNT: usize = 100;
@@ -34,6 +41,8 @@ pub struct Consumer {
     /// How to connect.
     pub redis: Arc<Redis>,
     /// What to read.
+    pub stream: Stream,
+    /// As whom.
     pub config: StreamConfig,
     /// Where items go.
     pub intake: Intake,
@@ -47,6 +56,8 @@ pub struct Consumer {
 enum Ended {
     Stopped,
     Failed(RedisFailure),
+    /// There is no such stream, and it is not for us to make it.
+    Gone,
 }
 
 /// What one round tells the next.
@@ -56,6 +67,10 @@ struct State {
     group_was_there: bool,
     /// Something was read since the group was missed.
     has_read: bool,
+    /// The loss was told, and nothing has come since.
+    loss_told: bool,
+    /// What was trimmed so far.
+    trims: Trims,
 }
 
 impl Consumer {
@@ -67,6 +82,15 @@ impl Consumer {
             let failure = match self.round(&stop, &mut backoff, &mut state).await {
                 Ended::Stopped => return,
                 Ended::Failed(failure) => failure,
+                Ended::Gone => {
+                    if state.group_was_there {
+                        self.tell_loss(&mut state, "deleted");
+                    }
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(backoff.pause()) => continue,
+                    }
+                }
             };
             self.metrics.error();
             // A read that was waiting is told UNBLOCKED, one that comes later NOGROUP. The next
@@ -79,6 +103,7 @@ impl Consumer {
                 .redis(matches!(failure, RedisFailure::Refused { .. }));
             let pause = backoff.pause();
             warn!(
+                stream = %self.stream.name,
                 error = chained(&failure),
                 retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                 "cannot read the stream"
@@ -106,23 +131,33 @@ impl Consumer {
             Err(failure) => return Ended::Failed(failure),
         };
         match self.create_group(&mut connection).await {
-            Ok(true) if state.group_was_there => self.tell_loss(),
+            Ok(true) if state.group_was_there => {
+                self.tell_loss(state, "lost or emptied");
+            }
             Ok(true) => info!(
-                stream = self.config.name,
+                stream = %self.stream.name,
                 group = self.config.group,
                 "created the consumer group"
             ),
             Ok(false) => {}
+            Err(failure) if failure.is_no_such_stream() => return Ended::Gone,
             // A full Redis refuses this even when the group is there: try to read all the same.
             Err(failure) => {
                 warn!(
+                    stream = %self.stream.name,
                     error = chained(&failure),
                     "cannot create the consumer group"
                 );
             }
         }
         let mut after = Some("0".to_owned());
+        let mut look_at = Instant::now();
         while !stop.is_cancelled() {
+            // First before anything is read: a loss ahead of us is behind us a moment later.
+            if Instant::now() >= look_at {
+                self.look_for_trims(&mut connection, state).await;
+                look_at = Instant::now() + LOOK_INTERVAL;
+            }
             let command = self.read_command(after.as_deref());
             let answer: Value = match command.query_async(&mut connection).await {
                 Ok(answer) => answer,
@@ -131,6 +166,7 @@ impl Consumer {
             backoff.reset();
             state.has_read = true;
             state.group_was_there = true;
+            state.loss_told = false;
             self.metrics.redis(true);
             let items = reply::read_group(&answer);
             if let Some(place) = &mut after {
@@ -141,18 +177,13 @@ impl Consumer {
             }
             for (id, fields) in items {
                 let Some(fields) = fields else {
-                    self.metrics.deleted_unread.add(1);
-                    warn!(%id, "a pending item was deleted by somebody before it was stored");
-                    let mut ack = cmd("XACK");
-                    ack.arg(&self.config.name)
-                        .arg(&self.config.group)
-                        .arg(id.to_string());
-                    if let Err(source) = ack.exec_async(&mut connection).await {
-                        return Ended::Failed(self.redis.failure("XACK", source));
+                    if let Err(failure) = self.drop_deleted(id, &mut connection).await {
+                        return Ended::Failed(failure);
                     }
                     continue;
                 };
-                let bringing = self.intake.bring(Delivery { id, fields });
+                let entry = self.stream.entry(id);
+                let bringing = self.intake.bring(Delivery { entry, fields });
                 let taken = tokio::select! {
                     () = stop.cancelled() => return Ended::Stopped,
                     taken = bringing => taken,
@@ -168,8 +199,11 @@ impl Consumer {
     /// `false`: it was there.
     async fn create_group(&self, on: &mut MultiplexedConnection) -> Result<bool, RedisFailure> {
         let mut create = cmd("XGROUP");
-        create.arg("CREATE").arg(&self.config.name);
-        create.arg(&self.config.group).arg("0").arg("MKSTREAM");
+        create.arg("CREATE").arg(&*self.stream.name);
+        create.arg(&self.config.group).arg("0");
+        if self.stream.named {
+            create.arg("MKSTREAM");
+        }
         match create.exec_async(on).await {
             Ok(()) => Ok(true),
             Err(error) if error.code() == Some("BUSYGROUP") => Ok(false),
@@ -177,13 +211,74 @@ impl Consumer {
         }
     }
 
-    fn tell_loss(&self) {
+    /// A pending item whose bytes are gone: counted, and pending no longer.
+    async fn drop_deleted(
+        &self,
+        id: StreamId,
+        on: &mut MultiplexedConnection,
+    ) -> Result<(), RedisFailure> {
+        let mut ack = cmd("XACK");
+        ack.arg(&*self.stream.name)
+            .arg(&self.config.group)
+            .arg(id.to_string());
+        let dropped: u64 = ack
+            .query_async(on)
+            .await
+            .map_err(|source| self.redis.failure("XACK", source))?;
+        let entry: EntryId = self.stream.entry(id);
+        self.metrics.deleted_unread.add(dropped);
+        warn!(%entry, "a pending item was deleted by somebody before it was stored");
+        Ok(())
+    }
+
+    /// That it cannot be asked now is no reason not to read.
+    async fn look_for_trims(&self, on: &mut MultiplexedConnection, state: &mut State) {
+        let Ok(Some(counts)) = self.counts(on).await else {
+            return;
+        };
+        let lost = state.trims.look(&counts);
+        if lost > 0 {
+            self.metrics.trim_lost.add(lost);
+            error!(
+                stream = %self.stream.name,
+                items = lost,
+                "somebody trimmed items that were not read; gateways send them again as long as they keep them: use no MAXLEN, and no XTRIM behind what the group has read"
+            );
+        }
+    }
+
+    async fn counts(&self, on: &mut MultiplexedConnection) -> RedisResult<Option<Counts>> {
+        let mut info = cmd("XINFO");
+        info.arg("STREAM").arg(&*self.stream.name);
+        let stream = reply::stream(&info.query_async(on).await?);
+        let mut info = cmd("XINFO");
+        info.arg("GROUPS").arg(&*self.stream.name);
+        let groups = reply::groups(&info.query_async(on).await?);
+        let ours = groups.into_iter().find(|g| g.name == self.config.group);
+        let (Some((added, length, first)), Some(group)) = (stream, ours) else {
+            return Ok(None);
+        };
+        Ok(Some(Counts {
+            added,
+            length,
+            first,
+            read: group.entries_read,
+            last_delivered: group.last_delivered,
+        }))
+    }
+
+    /// Said once for each loss; gateways and other parts are told to make up for it.
+    fn tell_loss(&self, state: &mut State, how: &str) {
+        if std::mem::replace(&mut state.loss_told, true) {
+            return;
+        }
         self.metrics.group_lost.add(1);
         self.lost.notify_one();
         warn!(
-            stream = self.config.name,
+            stream = %self.stream.name,
             group = self.config.group,
-            "Redis lost the consumer group, and data with it; created it again from the start, gateways send again what is not stored"
+            how,
+            "the stream or its consumer group is gone, and data with it; reading goes on from the start of what comes, gateways send again what is not stored"
         );
     }
 
@@ -198,7 +293,7 @@ impl Consumer {
             read.arg("BLOCK").arg(BLOCK.as_millis() as u64);
         }
         read.arg("STREAMS")
-            .arg(&self.config.name)
+            .arg(&*self.stream.name)
             .arg(after.unwrap_or(">"));
         read
     }

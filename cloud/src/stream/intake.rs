@@ -1,26 +1,29 @@
-//! The door between Redis and the processor: which items are inside right now.
+//! The door between Redis and the processors: which items are inside right now.
 //!
 //! Why: own pending items are read again after every reconnect and claimed again when the database
-//! is slow. What is already being worked on must not come in twice.
+//! is slow. What is already being worked on must not come in twice. Why one door for all streams and
+//! all processors: who gathers takes from all of them in the order of arrival, and whoever has
+//! waited longest gathers next.
 //!
-//! Invariant: an id is inside from its delivery until it was acknowledged.
+//! Invariant: an item is inside from its delivery until it was acknowledged; one that is left for a
+//! newer reader stays inside, so this process does not touch it again.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedMutexGuard, mpsc};
 
-use crate::batch::StreamId;
+use crate::batch::EntryId;
 
-/// Items read ahead of the processor: enough to hide a commit, little enough to bound memory
+/// Items read ahead of the processors: enough to hide a commit, little enough to bound memory
 /// (an item is 64 KiB in the ordinary case).
 const READ_AHEAD: usize = 64;
 
 /// One stream item.
 #[derive(Debug)]
 pub struct Delivery {
-    /// Its id.
-    pub id: StreamId,
+    /// Its stream and id.
+    pub entry: EntryId,
     /// Names and values.
     pub fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -29,42 +32,118 @@ pub struct Delivery {
 #[derive(Clone, Debug)]
 pub struct Intake {
     sender: mpsc::Sender<Delivery>,
-    inside: Arc<Mutex<HashSet<StreamId>>>,
+    inside: Arc<Mutex<HashSet<EntryId>>>,
+}
+
+/// The far side, shared by all processors.
+#[derive(Clone, Debug)]
+pub struct Deliveries(Arc<tokio::sync::Mutex<mpsc::Receiver<Delivery>>>);
+
+impl Deliveries {
+    /// The right to take items, for one processor at a time, in the order of asking. Kept for a
+    /// whole batch: two that take turns item by item would make two half batches.
+    pub async fn turn(&self) -> OwnedMutexGuard<mpsc::Receiver<Delivery>> {
+        self.0.clone().lock_owned().await
+    }
 }
 
 impl Intake {
     /// A door and its far side.
     #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<Delivery>) {
+    pub fn new() -> (Self, Deliveries) {
         let (sender, receiver) = mpsc::channel(READ_AHEAD);
         let inside = Arc::default();
-        (Self { sender, inside }, receiver)
+        let deliveries = Deliveries(Arc::new(tokio::sync::Mutex::new(receiver)));
+        (Self { sender, inside }, deliveries)
     }
 
-    /// Brings an item in unless it is inside. `false`: the processor is gone.
+    /// Brings an item in unless it is inside. `false`: the processors are gone.
     pub async fn bring(&self, delivery: Delivery) -> bool {
-        let id = delivery.id;
-        if !self.with(|inside| inside.insert(id)) {
-            return true;
+        // A reader that is stopped while it waits here must not leave the id behind.
+        let Ok(place) = self.sender.reserve().await else {
+            return false;
+        };
+        let entry = delivery.entry.clone();
+        if self.with(|inside| inside.insert(entry)) {
+            place.send(delivery);
         }
-        let taken = self.sender.send(delivery).await.is_ok();
-        if !taken {
-            self.with(|inside| inside.remove(&id));
-        }
-        taken
+        true
+    }
+
+    /// Keeps an item out for good, without bringing it in. `false`: it was inside already.
+    pub fn leave(&self, entry: EntryId) -> bool {
+        self.with(|inside| inside.insert(entry))
+    }
+
+    /// Is it being worked on here, or left for a newer reader?
+    #[must_use]
+    pub fn is_inside(&self, entry: &EntryId) -> bool {
+        self.with(|inside| inside.contains(entry))
     }
 
     /// These were acknowledged.
-    pub fn let_out(&self, ids: &[StreamId]) {
+    pub fn let_out<'a>(&self, entries: impl IntoIterator<Item = &'a EntryId>) {
         self.with(|inside| {
-            for id in ids {
-                inside.remove(id);
+            for entry in entries {
+                inside.remove(entry);
             }
         });
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut HashSet<StreamId>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut HashSet<EntryId>) -> T) -> T {
         // A set of ids is whole after any panic.
         change(&mut self.inside.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn delivery(stream: &str, id: &str) -> Delivery {
+        Delivery {
+            entry: EntryId {
+                stream: stream.into(),
+                id: id.parse().unwrap(),
+            },
+            fields: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn one_id_in_two_streams_is_two_items() {
+        let (intake, deliveries) = Intake::new();
+        for (stream, id) in [("a", "5-1"), ("b", "5-1"), ("a", "5-1")] {
+            assert!(intake.bring(delivery(stream, id)).await);
+        }
+        let mut receiver = deliveries.turn().await;
+        let mut streams = Vec::new();
+        while let Ok(delivery) = receiver.try_recv() {
+            streams.push(delivery.entry.stream.to_string());
+        }
+        assert_eq!(streams, ["a", "b"]);
+        intake.let_out([&delivery("a", "5-1").entry]);
+        assert!(!intake.is_inside(&delivery("a", "5-1").entry));
+        assert!(intake.is_inside(&delivery("b", "5-1").entry));
+    }
+
+    #[tokio::test]
+    async fn who_is_stopped_at_a_full_door_leaves_nothing_behind() {
+        let (intake, _deliveries) = Intake::new();
+        for number in 0..READ_AHEAD {
+            assert!(intake.bring(delivery("a", &format!("1-{number}"))).await);
+        }
+        let late = delivery("a", "2-0");
+        let entry = late.entry.clone();
+        let mut waiting = Box::pin(intake.bring(late));
+        assert!(futures_pending(&mut waiting));
+        drop(waiting);
+        assert!(!intake.is_inside(&entry));
+    }
+
+    fn futures_pending<F: Future + Unpin>(future: &mut F) -> bool {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::pin::Pin::new(future).poll(&mut context).is_pending()
     }
 }

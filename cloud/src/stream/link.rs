@@ -89,6 +89,18 @@ impl RedisFailure {
     }
 }
 
+impl RedisFailure {
+    /// There is no key of that name.
+    #[must_use]
+    pub fn is_no_such_stream(&self) -> bool {
+        let Self::Refused { source, .. } = self else {
+            return false;
+        };
+        let text = source.to_string();
+        text.contains("no such key") || text.contains("requires the key to exist")
+    }
+}
+
 /// What an operator can do about an answer; measured on Redis 7.0.
 fn advice(error: &RedisError) -> &'static str {
     match error.code() {

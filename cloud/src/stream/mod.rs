@@ -6,12 +6,19 @@
 
 pub mod claimer;
 pub mod consumer;
+pub mod finder;
 pub mod floor;
 pub mod intake;
+pub mod lag;
 pub mod link;
+pub mod loss;
+pub mod mirror;
 pub mod reply;
 pub mod trimmer;
 
-pub use intake::{Delivery, Intake};
+pub use finder::{Stream, Streams};
+pub use intake::{Deliveries, Delivery, Intake};
+pub use lag::Standing;
 pub use link::{Link, Redis, RedisFailure};
+pub use mirror::Mirror;
 pub use reply::GroupState;

@@ -21,6 +21,8 @@ pub struct GroupState {
     pub pending: u64,
     /// Last item handed out.
     pub last_delivered: StreamId,
+    /// Items it has read; `None` when Redis cannot tell.
+    pub entries_read: Option<u64>,
 }
 
 /// `XREADGROUP` on one stream. An empty answer (nil after a block) is no items.
@@ -39,13 +41,12 @@ pub fn read_group(answer: &Value) -> Vec<Item> {
     }
 }
 
-/// `XAUTOCLAIM`: where to go on, the items, and how many were deleted.
+/// Long form of `XPENDING`: the ids.
 #[must_use]
-pub fn auto_claim(answer: &Value) -> Option<(StreamId, Vec<Item>, usize)> {
-    let parts = array(answer)?;
-    let next = text(parts.first()?)?.parse().ok()?;
-    let deleted = parts.get(2).and_then(array).map_or(0, <[Value]>::len);
-    Some((next, items(parts.get(1)?), deleted))
+pub fn pending(answer: &Value) -> Vec<StreamId> {
+    let lines = array(answer).unwrap_or_default();
+    let id = |line: &Value| text(array(line)?.first()?)?.parse().ok();
+    lines.iter().filter_map(id).collect()
 }
 
 /// `XINFO GROUPS`.
@@ -55,25 +56,40 @@ pub fn groups(answer: &Value) -> Vec<GroupState> {
     groups.iter().filter_map(group).collect()
 }
 
+/// `XINFO STREAM`: items ever added, items there, and the oldest of them.
+#[must_use]
+pub fn stream(answer: &Value) -> Option<(u64, u64, Option<StreamId>)> {
+    let first = field(answer, "first-entry").and_then(item);
+    Some((
+        number(field(answer, "entries-added")?)?,
+        number(field(answer, "length")?)?,
+        first.map(|item| item.0),
+    ))
+}
+
+/// A field of an answer that is a map in RESP3 and a flat list in RESP2.
+fn field<'a>(answer: &'a Value, name: &str) -> Option<&'a Value> {
+    match answer {
+        Value::Map(fields) => fields
+            .iter()
+            .find(|(key, _)| text(key) == Some(name))
+            .map(|(_, value)| value),
+        Value::Array(flat) => flat
+            .chunks_exact(2)
+            .find(|pair| text(&pair[0]) == Some(name))
+            .map(|pair| &pair[1]),
+        _ => None,
+    }
+}
+
 fn group(answer: &Value) -> Option<GroupState> {
-    let field = |name: &str| -> Option<&Value> {
-        match answer {
-            Value::Map(fields) => fields
-                .iter()
-                .find(|(key, _)| text(key) == Some(name))
-                .map(|(_, value)| value),
-            Value::Array(flat) => flat
-                .chunks_exact(2)
-                .find(|pair| text(&pair[0]) == Some(name))
-                .map(|pair| &pair[1]),
-            _ => None,
-        }
-    };
+    let field = |name: &str| field(answer, name);
     Some(GroupState {
         name: text(field("name")?)?.to_owned(),
         lag: field("lag").and_then(number),
         pending: number(field("pending")?)?,
         last_delivered: text(field("last-delivered-id")?)?.parse().ok()?,
+        entries_read: field("entries-read").and_then(number),
     })
 }
 
@@ -83,7 +99,9 @@ pub fn oldest_pending(answer: &Value) -> Option<StreamId> {
     text(array(answer)?.get(1)?)?.parse().ok()
 }
 
-fn items(list: &Value) -> Vec<Item> {
+/// A list of items, as `XRANGE` and `XCLAIM` answer it.
+#[must_use]
+pub fn items(list: &Value) -> Vec<Item> {
     let list = array(list).unwrap_or_default();
     list.iter().filter_map(item).collect()
 }
@@ -161,10 +179,19 @@ mod tests {
     }
 
     #[test]
-    fn claims_say_where_to_go_on_and_what_was_deleted() {
-        let answer = Value::Array(vec![bulk("0-0"), list(), Value::Array(vec![bulk("4-1")])]);
-        let (next, items, deleted) = auto_claim(&answer).unwrap();
-        assert_eq!((next, items.len(), deleted), (StreamId::at_ms(0), 2, 1));
+    fn pending_items_are_known_by_their_ids() {
+        let line = |id: &str| {
+            Value::Array(vec![
+                bulk(id),
+                bulk("box-0"),
+                Value::Int(70_000),
+                Value::Int(2),
+            ])
+        };
+        let answer = Value::Array(vec![line("4-1"), line("4-2")]);
+        let ids: Vec<String> = pending(&answer).iter().map(StreamId::to_string).collect();
+        assert_eq!(ids, ["4-1", "4-2"]);
+        assert!(pending(&Value::Array(vec![])).is_empty());
     }
 
     #[test]
@@ -188,6 +215,26 @@ mod tests {
             (groups(&resp2)[0].lag, groups(&resp2)[0].pending),
             (Some(9), 3)
         );
+    }
+
+    #[test]
+    fn a_stream_tells_what_was_added_and_what_is_left() {
+        let first = Value::Array(vec![bulk("5-1"), Value::Array(vec![bulk("v"), bulk("1")])]);
+        let fields = |first| {
+            vec![
+                (bulk("length"), Value::Int(2)),
+                (bulk("entries-added"), Value::Int(9)),
+                (bulk("first-entry"), first),
+            ]
+        };
+        let flat = fields(first.clone())
+            .into_iter()
+            .flat_map(|(k, v)| [k, v])
+            .collect();
+        let oldest = "5-1".parse().ok();
+        assert_eq!(stream(&Value::Map(fields(first))), Some((9, 2, oldest)));
+        assert_eq!(stream(&Value::Array(flat)), Some((9, 2, oldest)));
+        assert_eq!(stream(&Value::Map(fields(Value::Nil))), Some((9, 2, None)));
     }
 
     #[test]

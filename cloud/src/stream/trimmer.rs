@@ -11,26 +11,32 @@ use std::time::Duration;
 
 use redis::{Value, cmd};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::warn;
 
 use super::consumer::chained;
+use super::finder::Stream;
 use super::link::{Link, RedisFailure};
 use super::reply::{self, GroupState};
 use crate::batch::StreamId;
-use crate::config::StreamConfig;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 
 /// How often to cut, when something was committed since.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Cuts until `stop`.
-pub async fn run(link: Link, config: StreamConfig, metrics: Arc<Metrics>, stop: CancellationToken) {
+pub async fn run(
+    link: Link,
+    stream: Stream,
+    keep: Duration,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
         }
-        let trimming = trim(&link, &config);
+        let trimming = trim(&link, &stream.name, keep);
         let trimmed = tokio::select! {
             () = stop.cancelled() => return,
             trimmed = trimming => trimmed,
@@ -39,7 +45,7 @@ pub async fn run(link: Link, config: StreamConfig, metrics: Arc<Metrics>, stop: 
             Ok(count) => metrics.trimmed.add(count),
             Err(failure) => {
                 metrics.error();
-                debug!(error = chained(&failure), "cannot trim the stream");
+                warn!(stream = %stream.name, error = chained(&failure), "cannot trim the stream");
             }
         }
     }
@@ -53,35 +59,38 @@ pub async fn groups(link: &Link, stream: &str) -> Result<Vec<GroupState>, RedisF
     info.arg("GROUPS").arg(stream);
     match link.ask::<Value>("XINFO GROUPS", &info).await {
         Ok(answer) => Ok(reply::groups(&answer)),
-        Err(failure) if no_such_key(&failure) => Ok(Vec::new()),
+        Err(failure) if failure.is_no_such_stream() => Ok(Vec::new()),
         Err(failure) => Err(failure),
     }
 }
 
-fn no_such_key(failure: &RedisFailure) -> bool {
-    matches!(failure, RedisFailure::Refused { source, .. } if source.to_string().contains("no such key"))
+/// The clock of Redis, which ids are made of: milliseconds since 1970 UTC. Ours where this user may
+/// not ask: only what is acknowledged is trimmed, so a clock that is off costs nothing but time to
+/// read again.
+pub(super) async fn now_ms(link: &Link) -> Result<u64, RedisFailure> {
+    match link.ask::<(u64, u64)>("TIME", &cmd("TIME")).await {
+        Ok((seconds, micros)) => Ok(seconds * 1_000 + micros / 1_000),
+        Err(failure) if failure.code() == Some("NOPERM") => Ok(metrics::now_ms()),
+        Err(failure) => Err(failure),
+    }
 }
 
-async fn trim(link: &Link, config: &StreamConfig) -> Result<u64, RedisFailure> {
-    let groups = groups(link, &config.name).await?;
+async fn trim(link: &Link, stream: &str, keep: Duration) -> Result<u64, RedisFailure> {
+    let groups = groups(link, stream).await?;
     let mut standing = Vec::with_capacity(groups.len());
     for group in groups {
         let mut pending = cmd("XPENDING");
-        pending.arg(&config.name).arg(&group.name);
+        pending.arg(stream).arg(&group.name);
         let answer: Value = link.ask("XPENDING", &pending).await?;
         standing.push((group.last_delivered, reply::oldest_pending(&answer)));
     }
-    let (seconds, micros): (u64, u64) = link.ask("TIME", &cmd("TIME")).await?;
-    let now_ms = seconds * 1_000 + micros / 1_000;
-    let keep_ms = u64::try_from(config.keep.as_millis()).unwrap_or(u64::MAX);
+    let now_ms = now_ms(link).await?;
+    let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
     let Some(cut) = cut(&standing, now_ms.saturating_sub(keep_ms)) else {
         return Ok(0);
     };
     let mut trim = cmd("XTRIM");
-    trim.arg(&config.name)
-        .arg("MINID")
-        .arg("~")
-        .arg(cut.to_string());
+    trim.arg(stream).arg("MINID").arg("~").arg(cut.to_string());
     link.ask("XTRIM", &trim).await
 }
 

@@ -46,6 +46,29 @@ impl Batch {
         self.shard
     }
 
+    /// Do other batches hold some of the positions between its first and its last?
+    #[must_use]
+    pub fn has_holes(&self) -> bool {
+        let apart = self.last().get() - self.first().get();
+        apart + 1 != self.stored.len() as u64
+    }
+
+    /// The same envelopes in batches without holes, in their order.
+    #[must_use]
+    pub fn into_runs(self) -> Vec<Self> {
+        let mut runs: Vec<Self> = Vec::new();
+        for stored in self.stored {
+            match runs.last_mut() {
+                Some(run) if run.last().get() + 1 == stored.seq.get() => run.stored.push(stored),
+                _ => runs.push(Self {
+                    stored: vec![stored],
+                    shard: self.shard,
+                }),
+            }
+        }
+        runs
+    }
+
     /// Exactly the positions inside.
     #[must_use]
     pub fn inside(&self) -> Inside {
@@ -283,6 +306,18 @@ pub(crate) mod tests {
         }
         assert_eq!(seqs(&batcher.take(None).unwrap()), (8, 9, 2));
         assert_eq!(seqs(&batcher.take(None).unwrap()), (8, 10, 3));
+    }
+
+    #[test]
+    fn runs_have_no_holes_and_keep_everything() {
+        let scattered = batch_of_shard(1, 3, [1, 2, 5, 7, 8, 9]);
+        assert!(scattered.has_holes());
+        let runs = scattered.into_runs();
+        let shape: Vec<_> = runs.iter().map(seqs).collect();
+        assert_eq!(shape, [(1, 2, 2), (5, 5, 1), (7, 9, 3)]);
+        assert!(runs.iter().all(|run| !run.has_holes() && run.shard() == 3));
+        assert!(!batch(1, [4]).has_holes());
+        assert_eq!(batch(1, 4..=6).into_runs().len(), 1);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(super) fn of_batch(
     Entry {
         records: batch.records(),
         last: batch.last(),
+        exact: batch.has_holes().then(|| batch.inside().ranges()),
         ..empty(
             batch.spool(),
             batch.first(),
@@ -59,6 +60,7 @@ fn empty(
         spool,
         first,
         last: first,
+        exact: None,
         low: low.min(first),
         gaps: Vec::new(),
         records: 0,
@@ -86,6 +88,9 @@ mod tests {
             (entry.first, entry.last, entry.low, entry.records),
             (seq(3), seq(9), seq(2), 3)
         );
+        assert_eq!(entry.positions().to_string(), "3-4,9-9");
+        let whole = of_batch(&batch(7, 3..=9), &gateway, seq(2), &Coding::MsgPack);
+        assert_eq!(whole.exact, None);
         let payload = Payload::open(&entry.coding, &entry.data).unwrap();
         assert_eq!(payload.envelopes().unwrap().len(), 3);
 

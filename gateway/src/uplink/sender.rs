@@ -150,6 +150,8 @@ pub struct Uplink {
     /// A read found a loss that the cloud has not been told.
     gap_found: bool,
     contract_missing_said: bool,
+    /// The cloud says that it reads entries that name their positions.
+    reads_exact: bool,
     renewal: Renewal,
     /// Wakes the loop when a connection with new certificates is there or has failed.
     renewal_done: Arc<Notify>,
@@ -174,6 +176,7 @@ impl Uplink {
             floors: HashMap::new(),
             gap_found: false,
             contract_missing_said: false,
+            reads_exact: false,
             renewal: Renewal::new(),
             renewal_done: Arc::default(),
         }

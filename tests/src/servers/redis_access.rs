@@ -55,7 +55,7 @@ pub fn acl_lines(gateways: &[String], passwords: &BTreeMap<String, String>) -> V
     }
     lines.push(format!(
         "{} ~telemetry:* ~floor:* ~contract ~dead-letter:* ~commands:* ~connections:registry \
-         ~{{connections:registry}}:epoch %R~instance:heartbeat:* {CONNECT} {SCRIPTS} +config|get \
+         ~{{connections:registry}}:epoch %R~instance:heartbeat:* {CONNECT} {SCRIPTS} +config|get +time \
          +xreadgroup +xack +xautoclaim +xclaim +xpending +xrange +xlen +xtrim +xadd +xdel +xinfo \
          +xgroup|create +xgroup|createconsumer +xgroup|delconsumer +scan +type +exists +get +hset \
          +hget +hmget +hgetall +hdel +hscan +del",

@@ -164,7 +164,9 @@ impl Uplink {
         }
         while let Some(batch) = batcher.take(None) {
             self.metrics.uplink_resent(batch.stored().len());
-            self.add_entry(pipes, &batch);
+            for batch in self.readable(batch) {
+                self.add_entry(pipes, &batch);
+            }
         }
         Ok(())
     }

@@ -19,7 +19,10 @@ impl Uplink {
             .set_options(heartbeat, clock::now_ms(), options)
             .await?;
         let reads: Option<String> = redis.hget(keys::CONTRACT, version::FIELD_READS).await?;
-        match reads.as_deref().map(VersionsRead::parse) {
+        let reads = reads.as_deref().map(VersionsRead::parse);
+        self.reads_exact =
+            matches!(&reads, Some(Some(reads)) if reads.contains(version::ENTRY_VERSION_EXACT));
+        match reads {
             Some(Some(reads)) if !reads.contains(version::ENTRY_VERSION_WRITTEN) => {
                 return Err(Trouble::Contract(reads));
             }

@@ -2,6 +2,8 @@
 //!
 //! Invariants:
 //! - One pipeline for each shard, because a pipeline must not span two slots of a cluster.
+//! - A cloud that is not known to read exact positions gets no batch with holes: it would take the
+//!   positions between for settled when it cannot open the payload.
 //! - A pipeline whose outcome is unknown is sent again; of one that was refused in part, only the
 //!   refused part; the order within a shard stays.
 
@@ -78,11 +80,26 @@ impl Uplink {
         }
     }
 
+    /// The batches as the cloud can read them: with holes, or cut at each of them.
+    pub(super) fn readable(&self, batch: Batch) -> Vec<Batch> {
+        if self.reads_exact || !batch.has_holes() {
+            vec![batch]
+        } else {
+            batch.into_runs()
+        }
+    }
+
     /// Sends what is next; `false` when there was nothing to send.
     pub(super) async fn send(&mut self, redis: &Link) -> Result<bool, Trouble> {
         if self.unsent.is_empty() {
             return Ok(false);
         }
+        // Here and not where they are taken: another cloud may read since.
+        let unsent = std::mem::take(&mut self.unsent);
+        self.unsent = unsent
+            .into_iter()
+            .flat_map(|batch| self.readable(batch))
+            .collect();
         let asked = self.depth.min(self.unsent.len());
         let mut pipes = Pipes::default();
         for batch in self.unsent.iter().take(asked) {
