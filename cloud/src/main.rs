@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use cloud::app::{self, RunError};
 use cloud::check::{self, Mark};
+use cloud::commands::cli::{self, CmdError, CmdVerb};
 use cloud::config::{Config, ENV_PREFIX, KEYS, LogConfig, LogFormat};
 use cloud::store::{Database, DatabaseError, migrate};
 use cloud::stream::RedisFailure;
@@ -50,6 +51,9 @@ enum Verb {
     /// Create and upgrade the tables.
     #[command(subcommand)]
     Migrate(MigrateVerb),
+    /// Give trackers commands, and see what became of them.
+    #[command(subcommand)]
+    Cmd(CmdVerb),
     /// Show the settings.
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -94,6 +98,8 @@ enum Failure {
     Run(#[from] RunError),
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Cmd(#[from] CmdError),
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
     #[error("cannot write the result")]
@@ -113,6 +119,7 @@ impl Failure {
                 RunError::Migrations { .. } | RunError::Part { .. } => 1,
             },
             Self::Database(error) => database_code(error),
+            Self::Cmd(error) => error.exit_code(),
             Self::Runtime(_) | Self::Output(_) => 1,
         }
     }
@@ -183,6 +190,10 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
             }
             Verb::Check => checked(&config, arguments.json).await,
             Verb::Migrate(verb) => migrated(&config, verb, arguments.json).await,
+            Verb::Cmd(verb) => {
+                let database = Database::new(&config.database)?;
+                Ok(cli::run(&database, verb, arguments.json).await?)
+            }
             Verb::Config(_) | Verb::Version => Ok(0),
         }
     })

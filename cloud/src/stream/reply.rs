@@ -83,7 +83,8 @@ pub fn oldest_pending(answer: &Value) -> Option<StreamId> {
     text(array(answer)?.get(1)?)?.parse().ok()
 }
 
-fn items(list: &Value) -> Vec<Item> {
+/// `XRANGE`, and the list inside every other answer.
+pub(crate) fn items(list: &Value) -> Vec<Item> {
     let list = array(list).unwrap_or_default();
     list.iter().filter_map(item).collect()
 }

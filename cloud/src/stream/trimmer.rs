@@ -62,7 +62,10 @@ fn no_such_key(failure: &RedisFailure) -> bool {
     matches!(failure, RedisFailure::Refused { source, .. } if source.to_string().contains("no such key"))
 }
 
-async fn trim(link: &Link, config: &StreamConfig) -> Result<u64, RedisFailure> {
+/// Cuts once. Returns how many items went.
+/// # Errors
+/// [`RedisFailure`].
+pub(crate) async fn trim(link: &Link, config: &StreamConfig) -> Result<u64, RedisFailure> {
     let groups = groups(link, &config.name).await?;
     let mut standing = Vec::with_capacity(groups.len());
     for group in groups {
