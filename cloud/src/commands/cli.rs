@@ -124,7 +124,7 @@ pub enum CmdError {
     /// Nothing can be done any more.
     #[error(
         "command {cid} cannot be cancelled\n  why  it is {status}: {}\n  do   see `cloud cmd show {cid}`",
-        too_late(*.status)
+        too_late(status)
     )]
     TooLate {
         /// Its id.

@@ -39,8 +39,8 @@ const IDLE: Duration = Duration::from_secs(30);
 const LOOK_FIRST: Duration = Duration::from_secs(1);
 const LOOK_LONGEST: Duration = Duration::from_secs(5);
 
-/// A look may take this part of the time.
-const SHARE: u32 = 20;
+/// A look is followed by a pause so many times as long.
+const SHARE: u32 = 5;
 
 /// Longest pause after an error.
 const RETRY_MAX: Duration = Duration::from_secs(5);

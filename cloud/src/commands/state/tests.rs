@@ -336,8 +336,8 @@ impl World {
             13 => {
                 if let Some(attempt) = self.in_hand.pop() {
                     self.set(attempt, Standing::Released);
-                    self.told += u32::from(dice % 2 == 0);
-                    let known = if dice % 3 == 0 { 0 } else { attempt };
+                    self.told += u32::from(dice.is_multiple_of(2));
+                    let known = if dice.is_multiple_of(3) { 0 } else { attempt };
                     self.respond(CommandStatus::Unknown, "restarted", known);
                 }
             }
