@@ -311,7 +311,7 @@ async fn an_emptied_redis_loses_no_command_and_repeats_none() -> Result<()> {
         Ok(yard.row(&lost).await?.entry_id.is_some())
     })
     .await?;
-    yard.redis.flushall().await?;
+    yard.empty_redis().await?;
     a.restart().await?;
     ready(&a).await?;
     let mut tracker = yard.tracker(&a, "gw-a", IMEI).await?;

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context as _, Result, ensure};
 use codec::encode::MessageSpec;
 use contract::keys;
-use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncCommands as _, AsyncConnectionConfig};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tests::fleet::Tracker;
 use tests::processes::{Cloud, Gateway, Setting};
 use tests::servers::{ADMIN, Postgres, Redis, RedisOptions};
-use tests::tables::eventually;
+use tests::tables::{DEADLINE, eventually};
 use tokio::task::JoinHandle;
 
 pub(crate) const IMEI: u64 = 350_000_000_000_017;
@@ -50,9 +50,13 @@ impl Yard {
         let dir = tempfile::tempdir()?;
         let cloud = Cloud::start(dir.path(), Some(dir.path()), &redis, &url, settings).await?;
         let admin = redis.client(ADMIN)?;
+        // The client's own half a second is not much on a loaded machine.
+        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(DEADLINE));
         Ok(Self {
             cloud,
-            admin: admin.get_multiplexed_async_connection().await?,
+            admin: admin
+                .get_multiplexed_async_connection_with_config(&patient)
+                .await?,
             pool: PgPoolOptions::new()
                 .max_connections(2)
                 .connect(&url)
@@ -158,6 +162,12 @@ impl Yard {
 
     pub(crate) async fn count(&self, sql: &'static str) -> Result<i64> {
         Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)
+    }
+
+    /// Redis forgets everything.
+    pub(crate) async fn empty_redis(&mut self) -> Result<()> {
+        let () = redis::cmd("FLUSHALL").query_async(&mut self.admin).await?;
+        Ok(())
     }
 
     /// A gateway's sign of life expires, as it does 90 s after its death.
