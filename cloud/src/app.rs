@@ -17,6 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::admin::{self, Admin, ListenError};
 use crate::backoff::Backoff;
+use crate::commands::Commands;
 use crate::config::{Config, StreamConfig};
 use crate::metrics::Metrics;
 use crate::processor::Processor;
@@ -234,6 +235,7 @@ impl Parts {
         let (intake, deliveries) = Intake::new();
         let board = Arc::new(Board::default());
         let lost = Arc::new(Notify::new());
+        let lost_data = lost.clone();
         let mirror = config.stream.dead_letter.as_deref().map(|stream| Mirror {
             link: link.clone(),
             stream: stream.into(),
@@ -287,6 +289,21 @@ impl Parts {
             stop.clone(),
         );
         self.spawn("floor", floor);
+        if let Some(commands) = config.commands {
+            let commands = Commands {
+                redis: self.redis.clone(),
+                link: link.clone(),
+                database: self.database.clone(),
+                stream: stream(),
+                streams: streams.clone(),
+                config: commands,
+                metrics: metrics.clone(),
+                lost: lost_data,
+            };
+            for (name, part) in commands.parts(stop) {
+                self.spawn(name, part);
+            }
+        }
         let probe = probe(self.database.clone(), metrics.clone(), stop.clone());
         self.spawn("probe", probe);
         if let Some(listener) = listener {

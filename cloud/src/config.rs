@@ -107,6 +107,16 @@ pub static KEYS: &[Key] = &[
         "Also store raw frames, so that history can be decoded again.",
     )
     .default("true"),
+    Key::new(
+        "commands.enabled",
+        "Route the commands of the table to trackers, and record what became of them.",
+    )
+    .default("true"),
+    Key::new(
+        "commands.answer_max",
+        "Longest wait for the outcome of a command given to a gateway; then it is unknown.",
+    )
+    .default("5m"),
     Key::new("http.listen", "Health, status and metrics; empty: off.").default("127.0.0.1:8081"),
     Key::new(
         "log.level",
@@ -133,6 +143,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Batching and what is kept.
     pub store: StoreConfig,
+    /// Orders to trackers; `None`: not by this process.
+    pub commands: Option<CommandsConfig>,
     /// Where to answer HTTP; `None`: nowhere.
     pub http: Option<SocketAddr>,
     /// Logs.
@@ -220,6 +232,13 @@ pub struct StoreConfig {
     pub writers: usize,
 }
 
+/// How patient to be with commands.
+#[derive(Clone, Copy, Debug)]
+pub struct CommandsConfig {
+    /// Longest wait for the outcome of a command that was given to a gateway, from a second.
+    pub answer_max: Duration,
+}
+
 /// How to log.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -259,6 +278,7 @@ impl Config {
                 keep_frames: settings.flag("frames.keep")?,
                 writers: settings.integer("store.writers", 1..=16)?,
             },
+            commands: commands(settings)?,
             http: match settings.optional_text("http.listen")? {
                 Some(_) => Some(settings.socket("http.listen")?),
                 None => None,
@@ -331,6 +351,15 @@ fn redis(settings: &Settings) -> Result<RedisConfig, SettingsError> {
         return Err(settings.invalid("redis.url", expected, None));
     }
     Ok(RedisConfig { url, identity, ca })
+}
+
+fn commands(settings: &Settings) -> Result<Option<CommandsConfig>, SettingsError> {
+    let answer_max = settings.duration("commands.answer_max")?;
+    if answer_max < Duration::from_secs(1) {
+        return Err(settings.invalid("commands.answer_max", "at least 1s", None));
+    }
+    let is_enabled = settings.flag("commands.enabled")?;
+    Ok(is_enabled.then_some(CommandsConfig { answer_max }))
 }
 
 fn timescale(settings: &Settings) -> Result<Timescale, SettingsError> {
@@ -437,6 +466,15 @@ mod tests {
         assert_eq!(stream.dead_letter.as_deref(), Some("mqtt_stream:failed"));
         assert!(refused("[stream]\nclaim_after = \"100ms\"").contains("at least"));
         assert!(refused("[store]\nwriters = 0").contains("1 to 16"));
+    }
+
+    #[test]
+    fn commands_are_on_and_patient_unless_told_otherwise() {
+        let patience = |file| read(file, &[]).map(|c| c.commands.map(|c| c.answer_max.as_secs()));
+        assert_eq!(patience("").unwrap(), Some(300));
+        assert_eq!(patience("[commands]\nenabled = false").unwrap(), None);
+        let refused = patience("[commands]\nanswer_max = \"10ms\"").unwrap_err();
+        assert!(refused.to_string().contains("at least 1s"), "{refused}");
     }
 
     #[test]

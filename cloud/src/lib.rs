@@ -12,6 +12,7 @@ pub mod app;
 pub mod backoff;
 pub mod batch;
 pub mod check;
+pub mod commands;
 pub mod config;
 pub mod decode;
 pub mod metrics;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use cloud::app::{self, RunError};
 use cloud::check::{self, Mark};
+use cloud::commands::cli::{self, CmdError, CmdVerb};
 use cloud::config::{Config, ENV_PREFIX, KEYS, LogConfig, LogFormat};
 use cloud::store::{Database, DatabaseError, migrate};
 use cloud::stream::RedisFailure;
@@ -62,6 +63,9 @@ enum Verb {
     /// Create and upgrade the tables.
     #[command(subcommand)]
     Migrate(MigrateVerb),
+    /// Give trackers commands, and see what became of them.
+    #[command(subcommand)]
+    Cmd(CmdVerb),
     /// Show the settings.
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -106,6 +110,8 @@ enum Failure {
     Run(#[from] RunError),
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Cmd(#[from] CmdError),
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
     #[error("cannot write the result")]
@@ -125,6 +131,7 @@ impl Failure {
                 RunError::Migrations { .. } | RunError::Part { .. } => 1,
             },
             Self::Database(error) => database_code(error),
+            Self::Cmd(error) => error.exit_code(),
             Self::Runtime(_) | Self::Output(_) => 1,
         }
     }
@@ -201,6 +208,10 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
             }
             Verb::Check => checked(&config, arguments.json).await,
             Verb::Migrate(verb) => migrated(&config, verb, arguments.json).await,
+            Verb::Cmd(verb) => {
+                let database = Database::new(&config.database)?;
+                Ok(cli::run(&database, verb, arguments.json).await?)
+            }
             Verb::Config(_) | Verb::Version => Ok(0),
         }
     })

@@ -105,6 +105,42 @@ metrics! {
     counter group_lost = "milepost_cloud_group_lost_total";
     /// Stream items trimmed behind all groups.
     counter trimmed = "milepost_cloud_trimmed_total";
+    /// Commands given to a gateway.
+    counter commands_routed = "milepost_cloud_commands_routed_total";
+    /// Milliseconds that given commands had waited, together.
+    counter commands_route_ms = "milepost_cloud_commands_route_milliseconds_total";
+    /// Commands put back into the queue.
+    counter commands_requeued = "milepost_cloud_commands_requeued_total";
+    /// Commands that were written to a tracker's socket.
+    counter commands_sent = "milepost_cloud_commands_sent_total";
+    /// Commands that were answered.
+    counter commands_acked = "milepost_cloud_commands_acked_total";
+    /// Commands that were refused or cancelled by a gateway.
+    counter commands_nacked = "milepost_cloud_commands_nacked_total";
+    /// Commands without a reply in time.
+    counter commands_timeout = "milepost_cloud_commands_timeout_total";
+    /// Commands that were too late.
+    counter commands_expired = "milepost_cloud_commands_expired_total";
+    /// Commands of which nobody can tell whether the tracker got them.
+    counter commands_unknown = "milepost_cloud_commands_unknown_total";
+    /// Responses of gateways recorded.
+    counter command_responses = "milepost_cloud_command_responses_total";
+    /// Responses that nobody can read or that are about no command of ours.
+    counter command_responses_dead = "milepost_cloud_command_responses_dead_total";
+    /// Registry fields of dead gateways removed.
+    counter registry_fields_removed = "milepost_cloud_registry_fields_removed_total";
+    /// Idle consumers removed.
+    counter consumers_removed = "milepost_cloud_consumers_removed_total";
+    /// Commands that wait for their tracker or behind another command.
+    gauge commands_queued = "milepost_cloud_commands_queued";
+    /// Commands given to a gateway and not yet sent.
+    gauge commands_routed_now = "milepost_cloud_commands_routed";
+    /// Commands sent whose outcome is open.
+    gauge commands_sent_now = "milepost_cloud_commands_sent";
+    /// Age of the oldest command in the queue, seconds.
+    gauge commands_oldest_queued_s = "milepost_cloud_commands_oldest_queued_seconds";
+    /// Milliseconds the command given last had waited.
+    gauge commands_last_route_ms = "milepost_cloud_commands_last_route_milliseconds";
     /// Milliseconds spent writing the last batch.
     gauge last_batch_ms = "milepost_cloud_last_batch_milliseconds";
     /// Time of the last COMMIT, milliseconds since 1970 UTC; 0 before the first.

@@ -50,3 +50,4 @@ pub use error::{Invalid, Origin, Problem, SettingsError};
 pub use key::Key;
 pub use layers::{Row, Settings};
 pub use mask::without_password;
+pub use units::duration;

@@ -33,7 +33,8 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
 }
 
 /// `250ms`, `60s`, `10m`, `24h`, `7d`. `None` for anything else or above `u64::MAX` milliseconds.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     number_with_unit(text, DURATION_UNITS_MS).map(Duration::from_millis)
 }
 

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use codec::Imei;
 use codec::encode::MessageSpec;
-use codec::{Imei, MessageData, message};
 use contract::{CommandResponse, CommandStatus, Entry, GatewayId, Order, Payload, keys};
 use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
@@ -219,22 +219,9 @@ async fn tracker(gateway: &Gateway) -> Result<Tracker> {
 
 /// The text of the next command, which must be one of this codec.
 async fn obey(tracker: &mut Tracker, codec: u8) -> Result<String> {
-    let data = tracker.read_command().await?.context("an ACK came")?;
-    ensure!(data[0] == codec, "codec {:#04x}", data[0]);
-    let parsed = MessageData::parse(&data)?;
-    let messages: Vec<_> = parsed.messages().collect();
-    let [message] = messages.as_slice() else {
-        anyhow::bail!("{} messages", messages.len());
-    };
-    ensure!(
-        message.kind == message::COMMAND,
-        "kind {:#04x}",
-        message.kind
-    );
-    if codec == 0x0E {
-        ensure!(message.imei() == Some(imei()), "{:?}", message.imei());
-    }
-    Ok(String::from_utf8(message.payload.to_vec())?)
+    let (found, text) = tracker.read_order().await?;
+    ensure!(found == codec, "codec {found:#04x}");
+    Ok(text)
 }
 
 #[tokio::test(flavor = "multi_thread")]

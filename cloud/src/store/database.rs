@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use thiserror::Error;
 use tokio::time::timeout;
@@ -143,6 +143,25 @@ impl Database {
                 url: self.url.clone(),
             }),
         }
+    }
+
+    /// A connection of its own that hears what is notified on `channel`.
+    /// # Errors
+    /// [`DatabaseError::Unreachable`].
+    pub async fn listen(&self, channel: &str) -> Result<PgListener, DatabaseError> {
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(self.options.clone())
+            .await
+            .map_err(|source| self.unreachable(source))?;
+        let listener = PgListener::connect_with(&pool).await;
+        let mut listener = listener.map_err(|source| self.unreachable(source))?;
+        let listening = listener.listen(channel).await;
+        listening.map_err(|source| self.unreachable(source))?;
+        Ok(listener)
     }
 
     /// Asks what kind of database this is.

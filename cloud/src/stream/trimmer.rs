@@ -75,7 +75,10 @@ pub(super) async fn now_ms(link: &Link) -> Result<u64, RedisFailure> {
     }
 }
 
-async fn trim(link: &Link, stream: &str, keep: Duration) -> Result<u64, RedisFailure> {
+/// Cuts once. Returns how many items went.
+/// # Errors
+/// [`RedisFailure`].
+pub(crate) async fn trim(link: &Link, stream: &str, keep: Duration) -> Result<u64, RedisFailure> {
     let groups = groups(link, stream).await?;
     let mut standing = Vec::with_capacity(groups.len());
     for group in groups {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use codec::encode::MessageSpec;
-use codec::{Imei, encode, login};
+use codec::{Imei, MessageData, encode, login, message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -135,6 +135,29 @@ impl Tracker {
             Said::Frame(data) => Ok(Some(data)),
             Said::Ack(_) => Ok(None),
         }
+    }
+
+    /// Waits for a command. Its codec id and its text.
+    ///
+    /// # Errors
+    /// As [`Tracker::read_said`]; when an ACK comes, or a frame that is not one command.
+    pub async fn read_order(&mut self) -> Result<(u8, String)> {
+        let data = self.read_command().await?.context("an ACK came")?;
+        let parsed = MessageData::parse(&data)?;
+        let messages: Vec<_> = parsed.messages().collect();
+        let [message] = messages.as_slice() else {
+            bail!("{} messages", messages.len());
+        };
+        ensure!(
+            message.kind == message::COMMAND,
+            "kind {:#04x}",
+            message.kind
+        );
+        if let Some(imei) = message.imei() {
+            ensure!(imei == self.imei, "for {imei:?}");
+        }
+        let text = String::from_utf8(message.payload.to_vec())?;
+        Ok((data.first().copied().unwrap_or_default(), text))
     }
 
     /// Sends a message, such as a reply to a command; nothing answers it.
