@@ -66,6 +66,17 @@ impl Tables {
         Ok(sqlx::query_as(sql).fetch_all(&self.pool).await?)
     }
 
+    /// Runs `sql`, which may be several statements.
+    /// # Errors
+    /// When the database refuses.
+    pub async fn run(&self, sql: &str) -> Result<()> {
+        // Tests write their SQL themselves.
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     /// Waits until `sql` counts exactly `expected`; more is an error at once.
     /// # Errors
     /// When it does not within [`DEADLINE`].

@@ -110,6 +110,18 @@ impl StoreError {
         }
     }
 
+    /// Is it our key that was there already? On a hypertable the constraint has the name of its
+    /// chunk before ours.
+    pub(super) fn is_known_row(&self) -> bool {
+        let Self::Refused { source, .. } = self else {
+            return false;
+        };
+        let error = source.as_database_error();
+        let constraint = error.and_then(|error| error.constraint()).unwrap_or("");
+        let ours = ["positions_pkey", "frames_pkey"];
+        self.sqlstate() == Some("23505") && ours.iter().any(|key| constraint.ends_with(key))
+    }
+
     /// The code, if PostgreSQL gave one.
     #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
