@@ -20,6 +20,11 @@ const EPOCH_US: i64 = 946_684_800_000_000;
 /// First byte of every binary `jsonb`.
 const JSONB_VERSION: u8 = 1;
 
+/// What an error says was tried.
+pub(super) const INTO_POSITIONS: &str = "copying positions";
+/// The same for raw frames.
+pub(super) const INTO_FRAMES: &str = "copying frames";
+
 /// A value as its column takes it: a length, then so many bytes, big-endian.
 pub(super) trait Field {
     fn put(self, out: &mut Vec<u8>);

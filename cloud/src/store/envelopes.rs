@@ -70,7 +70,7 @@ pub(super) async fn copy_frames(
             .put(frame.data.as_slice());
     }
     let statement = concat!("COPY frames (", columns!(), ") FROM STDIN (FORMAT binary)");
-    copied.copy(on, "copying frames", statement).await
+    copied.copy(on, copy::INTO_FRAMES, statement).await
 }
 
 pub(super) async fn frames(

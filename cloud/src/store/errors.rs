@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::copy;
+
 /// What to do next with a batch that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -110,16 +112,12 @@ impl StoreError {
         }
     }
 
-    /// Is it our key that was there already? On a hypertable the constraint has the name of its
-    /// chunk before ours.
+    /// Did a COPY meet a row that is there already? Asked by what was done and not by the name of the
+    /// key: a hypertable puts the name of its chunk before ours, and a compressed chunk names none.
     pub(super) fn is_known_row(&self) -> bool {
-        let Self::Refused { source, .. } = self else {
-            return false;
-        };
-        let error = source.as_database_error();
-        let constraint = error.and_then(|error| error.constraint()).unwrap_or("");
-        let ours = ["positions_pkey", "frames_pkey"];
-        self.sqlstate() == Some("23505") && ours.iter().any(|key| constraint.ends_with(key))
+        let copies = [copy::INTO_POSITIONS, copy::INTO_FRAMES];
+        matches!(self, Self::Refused { doing, sqlstate, .. }
+            if sqlstate == "23505" && copies.contains(doing))
     }
 
     /// The code, if PostgreSQL gave one.

@@ -212,7 +212,7 @@ pub(super) async fn copy_positions(
         columns!(),
         ", io, fix_time) FROM STDIN (FORMAT binary)"
     );
-    copied.copy(on, "copying positions", statement).await
+    copied.copy(on, copy::INTO_POSITIONS, statement).await
 }
 
 pub(super) async fn positions(
