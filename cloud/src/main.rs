@@ -123,6 +123,7 @@ fn database_code(error: &DatabaseError) -> u8 {
         DatabaseError::Url { .. } => 2,
         DatabaseError::Unreachable { .. } | DatabaseError::Silent { .. } => 3,
         DatabaseError::Migrate { .. }
+        | DatabaseError::Refused { .. }
         | DatabaseError::NoTimescale { .. }
         | DatabaseError::OrdinaryTables { .. } => 1,
     }

@@ -5,6 +5,8 @@ use anyhow::{Context as _, Result};
 use cloud::batch::Batch;
 use cloud::config::{DatabaseConfig, Timescale};
 use cloud::store::{Database, migrate};
+use codec::AvlCodec;
+use codec::encode::{self, IoSpec, RecordSpec};
 use contract::{
     Coding, Device, Entry, Envelope, GatewayId, Kind, Lane, Payload, SpoolId, SpoolSeq, Transport,
 };
@@ -21,6 +23,29 @@ pub struct Sent {
     pub received_at_ms: u64,
     /// Codec id to second count.
     pub data: Vec<u8>,
+}
+
+impl Sent {
+    /// A frame of one record with a fix, in Codec 8 Extended.
+    /// # Errors
+    /// When the elements do not fit into one.
+    pub fn record(imei: u64, at_ms: u64, received_at_ms: u64, io: &[IoSpec<'_>]) -> Result<Self> {
+        let record = RecordSpec {
+            timestamp_ms: at_ms,
+            latitude_e7: 546_870_123,
+            longitude_e7: -252_797_000,
+            satellites: 9,
+            io,
+            ..RecordSpec::default()
+        };
+        let mut data = Vec::new();
+        encode::avl_data(AvlCodec::Codec8E, &[record], &mut data)?;
+        Ok(Self {
+            imei,
+            received_at_ms,
+            data,
+        })
+    }
 }
 
 /// One opening of a spool, whose positions are handed out in order.

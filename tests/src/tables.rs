@@ -77,6 +77,14 @@ impl Tables {
         Ok(())
     }
 
+    /// How many rows one statement returns.
+    /// # Errors
+    /// When the database refuses.
+    pub async fn rows(&self, sql: &str) -> Result<usize> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        Ok(sqlx::query(sql).fetch_all(&self.pool).await?.len())
+    }
+
     /// Waits until `sql` counts exactly `expected`; more is an error at once.
     /// # Errors
     /// When it does not within [`DEADLINE`].

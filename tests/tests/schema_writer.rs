@@ -4,8 +4,7 @@
 
 use anyhow::Result;
 use cloud::store::{Tally, Writer};
-use codec::AvlCodec;
-use codec::encode::{self, IoSpec, IoValue, RecordSpec};
+use codec::encode::{IoSpec, IoValue};
 use tests::batches::{Sent, SpoolOf, migrated};
 use tests::servers::{Postgres, Timescale};
 use tests::tables::Tables;
@@ -33,21 +32,7 @@ fn sent(device: u64, at_ms: u64, received_at_ms: u64) -> Sent {
             value: IoValue::U16(0xff9c),
         },
     ];
-    let record = RecordSpec {
-        timestamp_ms: at_ms,
-        latitude_e7: 546_870_123,
-        longitude_e7: -252_797_000,
-        satellites: 9,
-        io: &io,
-        ..RecordSpec::default()
-    };
-    let mut data = Vec::new();
-    encode::avl_data(AvlCodec::Codec8E, &[record], &mut data).unwrap();
-    Sent {
-        imei: IMEI + device,
-        received_at_ms,
-        data,
-    }
+    Sent::record(IMEI + device, at_ms, received_at_ms, &io).unwrap()
 }
 
 /// `count` frames of five devices, one a second.

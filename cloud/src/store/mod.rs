@@ -6,9 +6,11 @@
 mod copy;
 pub mod database;
 mod devices;
+pub mod dictionary;
 pub mod edges;
 mod envelopes;
 pub mod errors;
+pub mod families;
 mod insert;
 pub mod migrate;
 mod plan;
