@@ -17,10 +17,11 @@ use tracing::{debug, error, info, warn};
 
 use crate::admin::{self, Admin, ListenError};
 use crate::backoff::Backoff;
-use crate::config::Config;
+use crate::config::{Config, PolicyConfig};
 use crate::metrics::Metrics;
+use crate::policies;
 use crate::processor::Processor;
-use crate::store::{Database, DatabaseError, Timescale, Writer, edges, migrate};
+use crate::store::{self, Database, DatabaseError, Timescale, Writer, edges, migrate};
 use crate::stream::consumer::{Consumer, chained};
 use crate::stream::floor::{self, Board, Tables};
 use crate::stream::{Intake, Link, Redis, RedisFailure, claimer, trimmer};
@@ -85,7 +86,7 @@ pub async fn run(
             .map_or_else(|| "off".to_owned(), |a| a.to_string()),
         "cloud starts"
     );
-    let Some(timescale) = prepared(&database, auto_migrate, &stop).await? else {
+    let Some(timescale) = prepared(&database, &config.policies, auto_migrate, &stop).await? else {
         return Ok(());
     };
     let metrics = Arc::new(Metrics::default());
@@ -120,12 +121,13 @@ fn engine(timescale: &Timescale) -> String {
 /// Waits for the database and its tables. `None`: stopped meanwhile.
 async fn prepared(
     database: &Database,
+    policies: &PolicyConfig,
     auto_migrate: bool,
     stop: &CancellationToken,
 ) -> Result<Option<Timescale>, RunError> {
     let mut backoff = Backoff::default();
     loop {
-        let preparing = prepare(database, auto_migrate);
+        let preparing = prepare(database, policies, auto_migrate);
         let failure = tokio::select! {
             () = stop.cancelled() => return Ok(None),
             prepared = preparing => match prepared {
@@ -147,7 +149,11 @@ async fn prepared(
     }
 }
 
-async fn prepare(database: &Database, auto_migrate: bool) -> Result<Timescale, RunError> {
+async fn prepare(
+    database: &Database,
+    policies: &PolicyConfig,
+    auto_migrate: bool,
+) -> Result<Timescale, RunError> {
     let mut connection = database.connect().await?;
     let timescale = database.timescale(&mut connection).await?;
     let version = database.server_version(&mut connection).await?;
@@ -169,6 +175,16 @@ async fn prepare(database: &Database, auto_migrate: bool) -> Result<Timescale, R
         });
     }
     let timescale = in_use(database, &mut connection, timescale, &version).await?;
+    match store::policies::apply(database, &mut connection, policies).await {
+        Ok(changed) if changed.is_empty() => {}
+        Ok(changed) => info!(changed = changed.join(", "), "policies set"),
+        // A writer that may only write: `cloud migrate up` sets them for whoever owns the tables.
+        Err(error @ DatabaseError::Refused { .. }) => warn!(
+            error = chained(&error),
+            "policies stay as they are; set them with `cloud migrate up` as the owner of the tables"
+        ),
+        Err(error) => return Err(error.into()),
+    }
     for step in steps
         .iter()
         .filter(|step| step.standing != migrate::Standing::Applied)
@@ -274,6 +290,13 @@ impl Parts {
             stop.clone(),
         );
         self.spawn("floor", floor);
+        let housekeeping = policies::run(
+            self.database.clone(),
+            config.policies,
+            metrics.clone(),
+            stop.clone(),
+        );
+        self.spawn("housekeeping", housekeeping);
         let probe = probe(self.database.clone(), metrics.clone(), stop.clone());
         self.spawn("probe", probe);
         if let Some(listener) = listener {

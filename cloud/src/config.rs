@@ -71,10 +71,30 @@ pub static KEYS: &[Key] = &[
         .default("1000"),
     Key::new("store.batch_wait", "How long a row may wait for company.").default("200ms"),
     Key::new(
+        "store.chunk_interval",
+        "TimescaleDB: time that one new chunk covers; 7d for a small fleet.",
+    )
+    .default("1d"),
+    Key::new(
+        "store.compress_after",
+        "TimescaleDB: age at which chunks go to the columnstore; off: never.",
+    )
+    .default("7d"),
+    Key::new(
+        "store.retention",
+        "Age at which positions are deleted; off: never.",
+    )
+    .default("off"),
+    Key::new(
         "frames.keep",
         "Also store raw frames, so that history can be decoded again.",
     )
     .default("true"),
+    Key::new(
+        "frames.retention",
+        "Age at which raw frames are deleted; off: never.",
+    )
+    .default("90d"),
     Key::new("http.listen", "Health, status and metrics; empty: off.").default("127.0.0.1:8081"),
     Key::new(
         "log.level",
@@ -90,6 +110,9 @@ pub static KEYS: &[Key] = &[
     .default("auto"),
 ];
 
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
 /// Everything.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -101,6 +124,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Batching and what is kept.
     pub store: StoreConfig,
+    /// What becomes of rows as they grow old.
+    pub policies: PolicyConfig,
     /// Where to answer HTTP; `None`: nowhere.
     pub http: Option<SocketAddr>,
     /// Logs.
@@ -176,6 +201,19 @@ pub struct StoreConfig {
     pub keep_frames: bool,
 }
 
+/// What becomes of rows as they grow old. `None`: nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyConfig {
+    /// Time that one chunk of a hypertable covers, from an hour.
+    pub chunk_interval: Duration,
+    /// Age at which a chunk goes to the columnstore.
+    pub compress_after: Option<Duration>,
+    /// Age at which positions are deleted, from two chunks.
+    pub retention: Option<Duration>,
+    /// Age at which raw frames are deleted, from two chunks.
+    pub frames_retention: Option<Duration>,
+}
+
 /// How to log.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -220,6 +258,7 @@ impl Config {
                 batch_wait: settings.duration("store.batch_wait")?,
                 keep_frames: settings.flag("frames.keep")?,
             },
+            policies: policies(settings)?,
             http: match settings.optional_text("http.listen")? {
                 Some(_) => Some(settings.socket("http.listen")?),
                 None => None,
@@ -256,6 +295,31 @@ fn redis(settings: &Settings) -> Result<RedisConfig, SettingsError> {
         return Err(settings.invalid("redis.url", expected, None));
     }
     Ok(RedisConfig { url, identity, ca })
+}
+
+fn policies(settings: &Settings) -> Result<PolicyConfig, SettingsError> {
+    let chunk_interval = settings.duration("store.chunk_interval")?;
+    if !(HOUR..=100 * DAY).contains(&chunk_interval) {
+        return Err(settings.invalid("store.chunk_interval", "1h to 100d", None));
+    }
+    let age = |name| match settings.text(name)?.trim() {
+        "off" => Ok(None),
+        _ => settings.duration(name).map(Some),
+    };
+    // What is younger is still coming in: trackers buffer for days.
+    let kept = |name| match age(name)? {
+        Some(kept) if kept < (2 * chunk_interval).max(DAY) => {
+            let expected = "off, or at least a day and two of store.chunk_interval";
+            Err(settings.invalid(name, expected, None))
+        }
+        kept => Ok(kept),
+    };
+    Ok(PolicyConfig {
+        chunk_interval,
+        compress_after: age("store.compress_after")?,
+        retention: kept("store.retention")?,
+        frames_retention: kept("frames.retention")?,
+    })
 }
 
 fn timescale(settings: &Settings) -> Result<Timescale, SettingsError> {
@@ -336,6 +400,35 @@ mod tests {
         assert!(refused("[database]\ntimescale = \"sometimes\"").contains("require"));
         assert!(refused("[database]\npool = 0").contains("1 to 100"));
         assert!(refused("[stream]\nnaem = \"x\"").contains("stream.name"));
+    }
+
+    #[test]
+    fn ages_are_durations_or_off_and_never_so_short_that_they_delete_what_arrives() {
+        let policies = |file: &str| read(file, &[]).map(|config| config.policies);
+        let wanted = PolicyConfig {
+            chunk_interval: DAY,
+            compress_after: Some(7 * DAY),
+            retention: None,
+            frames_retention: Some(90 * DAY),
+        };
+        assert_eq!(policies("").unwrap(), wanted);
+        let off = policies(
+            "[store]\ncompress_after = \"off\"\nretention = \"400d\"\n[frames]\nretention = \"off\"",
+        );
+        let wanted = PolicyConfig {
+            compress_after: None,
+            retention: Some(400 * DAY),
+            frames_retention: None,
+            ..wanted
+        };
+        assert_eq!(off.unwrap(), wanted);
+        let refused = |file: &str| policies(file).unwrap_err().to_string();
+        assert!(refused("[store]\nretention = \"1h\"").contains("store.retention"));
+        assert!(refused("[frames]\nretention = \"0s\"").contains("frames.retention"));
+        let wide = "[store]\nchunk_interval = \"7d\"\nretention = \"10d\"";
+        assert!(refused(wide).contains("two of store.chunk_interval"));
+        assert!(refused("[store]\nchunk_interval = \"1s\"").contains("1h to 100d"));
+        assert!(refused("[store]\ncompress_after = \"never\"").contains("7d"));
     }
 
     #[test]
