@@ -1,4 +1,5 @@
-//! Work that no batch waits for: deleting what is too old, guessing families.
+//! Work that no batch waits for: deleting what is too old, merging what is settled, guessing
+//! families.
 //!
 //! Invariant: nothing here can fail the process or hold up a batch; what does not work now is tried
 //! again at the next turn.
@@ -7,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::PolicyConfig;
 use crate::metrics::Metrics;
 use crate::normalise::dictionary::{self, CSV};
 use crate::normalise::family::Documented;
 use crate::store::retention::{self, Deleted};
-use crate::store::{Database, StoreError, families};
+use crate::store::{Database, StoreError, compaction, families};
 use crate::stream::consumer::chained;
 
 /// Between two turns.
@@ -36,6 +37,7 @@ pub async fn run(
     loop {
         let turn = async {
             told(&metrics, "deleting", delete(&database, &config).await);
+            told(&metrics, "merging", merge(&database).await);
             told(&metrics, "guessing", guess(&database, &documented).await);
             tokio::time::sleep(INTERVAL).await;
         };
@@ -73,6 +75,14 @@ async fn delete(database: &Database, config: &PolicyConfig) -> Result<(), StoreE
             frames = total.frames,
             "deleted what is older than store.retention and frames.retention"
         );
+    }
+    Ok(())
+}
+
+async fn merge(database: &Database) -> Result<(), StoreError> {
+    let rows = compaction::compact(database).await?;
+    if rows > 0 {
+        debug!(rows, "merged what is settled");
     }
     Ok(())
 }

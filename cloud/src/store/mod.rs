@@ -3,6 +3,7 @@
 //! Invariant: rows, dead letters and settled ranges of a batch become visible in one COMMIT, and
 //! only that COMMIT makes a [`Committed`]. Whoever wants to acknowledge must hold one.
 
+pub mod compaction;
 mod copy;
 pub mod database;
 mod devices;
