@@ -18,10 +18,11 @@ use tracing::{debug, error, info, warn};
 use crate::admin::{self, Admin, ListenError};
 use crate::backoff::Backoff;
 use crate::commands::Commands;
-use crate::config::{Config, StreamConfig};
+use crate::config::{Config, PolicyConfig, StreamConfig};
 use crate::metrics::Metrics;
+use crate::policies;
 use crate::processor::Processor;
-use crate::store::{Database, DatabaseError, Timescale, Writer, edges, migrate};
+use crate::store::{self, Database, DatabaseError, Timescale, Writer, edges, migrate};
 use crate::stream::claimer::Claimer;
 use crate::stream::consumer::{Consumer, chained};
 use crate::stream::floor::{self, Board, Tables};
@@ -87,7 +88,7 @@ pub async fn run(
             .map_or_else(|| "off".to_owned(), |a| a.to_string()),
         "cloud starts"
     );
-    let Some(timescale) = prepared(&database, auto_migrate, &stop).await? else {
+    let Some(timescale) = prepared(&database, &config.policies, auto_migrate, &stop).await? else {
         return Ok(());
     };
     let metrics = Arc::new(Metrics::default());
@@ -122,12 +123,13 @@ fn engine(timescale: &Timescale) -> String {
 /// Waits for the database and its tables. `None`: stopped meanwhile.
 async fn prepared(
     database: &Database,
+    policies: &PolicyConfig,
     auto_migrate: bool,
     stop: &CancellationToken,
 ) -> Result<Option<Timescale>, RunError> {
     let mut backoff = Backoff::default();
     loop {
-        let preparing = prepare(database, auto_migrate);
+        let preparing = prepare(database, policies, auto_migrate);
         let failure = tokio::select! {
             () = stop.cancelled() => return Ok(None),
             prepared = preparing => match prepared {
@@ -149,7 +151,11 @@ async fn prepared(
     }
 }
 
-async fn prepare(database: &Database, auto_migrate: bool) -> Result<Timescale, RunError> {
+async fn prepare(
+    database: &Database,
+    policies: &PolicyConfig,
+    auto_migrate: bool,
+) -> Result<Timescale, RunError> {
     let mut connection = database.connect().await?;
     let timescale = database.timescale(&mut connection).await?;
     let version = database.server_version(&mut connection).await?;
@@ -171,6 +177,16 @@ async fn prepare(database: &Database, auto_migrate: bool) -> Result<Timescale, R
         });
     }
     let timescale = in_use(database, &mut connection, timescale, &version).await?;
+    match store::policies::apply(database, &mut connection, policies).await {
+        Ok(changed) if changed.is_empty() => {}
+        Ok(changed) => info!(changed = changed.join(", "), "policies set"),
+        // A writer that may only write: `cloud migrate up` sets them for whoever owns the tables.
+        Err(error @ DatabaseError::Refused { .. }) => warn!(
+            error = chained(&error),
+            "policies stay as they are; set them with `cloud migrate up` as the owner of the tables"
+        ),
+        Err(error) => return Err(error.into()),
+    }
     for step in steps
         .iter()
         .filter(|step| step.standing != migrate::Standing::Applied)
@@ -304,6 +320,13 @@ impl Parts {
                 self.spawn(name, part);
             }
         }
+        let housekeeping = policies::run(
+            self.database.clone(),
+            config.policies,
+            metrics.clone(),
+            stop.clone(),
+        );
+        self.spawn("housekeeping", housekeeping);
         let probe = probe(self.database.clone(), metrics.clone(), stop.clone());
         self.spawn("probe", probe);
         if let Some(listener) = listener {

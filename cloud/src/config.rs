@@ -103,10 +103,30 @@ pub static KEYS: &[Key] = &[
     )
     .default("2"),
     Key::new(
+        "store.chunk_interval",
+        "TimescaleDB: time that one new chunk covers; 7d for a small fleet.",
+    )
+    .default("1d"),
+    Key::new(
+        "store.compress_after",
+        "TimescaleDB: age at which chunks go to the columnstore; off: never.",
+    )
+    .default("7d"),
+    Key::new(
+        "store.retention",
+        "Age at which positions are deleted; off: never.",
+    )
+    .default("off"),
+    Key::new(
         "frames.keep",
         "Also store raw frames, so that history can be decoded again.",
     )
     .default("true"),
+    Key::new(
+        "frames.retention",
+        "Age at which raw frames are deleted; off: never.",
+    )
+    .default("90d"),
     Key::new(
         "commands.enabled",
         "Route the commands of the table to trackers, and record what became of them.",
@@ -132,6 +152,9 @@ pub static KEYS: &[Key] = &[
     .default("auto"),
 ];
 
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
 /// Everything.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -145,6 +168,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Orders to trackers; `None`: not by this process.
     pub commands: Option<CommandsConfig>,
+    /// What becomes of rows as they grow old.
+    pub policies: PolicyConfig,
     /// Where to answer HTTP; `None`: nowhere.
     pub http: Option<SocketAddr>,
     /// Logs.
@@ -239,6 +264,19 @@ pub struct CommandsConfig {
     pub answer_max: Duration,
 }
 
+/// What becomes of rows as they grow old. `None`: nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyConfig {
+    /// Time that one chunk of a hypertable covers, from an hour.
+    pub chunk_interval: Duration,
+    /// Age at which a chunk goes to the columnstore.
+    pub compress_after: Option<Duration>,
+    /// Age at which positions are deleted, from two chunks.
+    pub retention: Option<Duration>,
+    /// Age at which raw frames are deleted, from two chunks.
+    pub frames_retention: Option<Duration>,
+}
+
 /// How to log.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -279,6 +317,7 @@ impl Config {
                 writers: settings.integer("store.writers", 1..=16)?,
             },
             commands: commands(settings)?,
+            policies: policies(settings)?,
             http: match settings.optional_text("http.listen")? {
                 Some(_) => Some(settings.socket("http.listen")?),
                 None => None,
@@ -360,6 +399,31 @@ fn commands(settings: &Settings) -> Result<Option<CommandsConfig>, SettingsError
     }
     let is_enabled = settings.flag("commands.enabled")?;
     Ok(is_enabled.then_some(CommandsConfig { answer_max }))
+}
+
+fn policies(settings: &Settings) -> Result<PolicyConfig, SettingsError> {
+    let chunk_interval = settings.duration("store.chunk_interval")?;
+    if !(HOUR..=100 * DAY).contains(&chunk_interval) {
+        return Err(settings.invalid("store.chunk_interval", "1h to 100d", None));
+    }
+    let age = |name| match settings.text(name)?.trim() {
+        "off" => Ok(None),
+        _ => settings.duration(name).map(Some),
+    };
+    // What is younger is still coming in: trackers buffer for days.
+    let kept = |name| match age(name)? {
+        Some(kept) if kept < (2 * chunk_interval).max(DAY) => {
+            let expected = "off, or at least a day and two of store.chunk_interval";
+            Err(settings.invalid(name, expected, None))
+        }
+        kept => Ok(kept),
+    };
+    Ok(PolicyConfig {
+        chunk_interval,
+        compress_after: age("store.compress_after")?,
+        retention: kept("store.retention")?,
+        frames_retention: kept("frames.retention")?,
+    })
 }
 
 fn timescale(settings: &Settings) -> Result<Timescale, SettingsError> {
@@ -475,6 +539,35 @@ mod tests {
         assert_eq!(patience("[commands]\nenabled = false").unwrap(), None);
         let refused = patience("[commands]\nanswer_max = \"10ms\"").unwrap_err();
         assert!(refused.to_string().contains("at least 1s"), "{refused}");
+    }
+
+    #[test]
+    fn ages_are_durations_or_off_and_never_so_short_that_they_delete_what_arrives() {
+        let policies = |file: &str| read(file, &[]).map(|config| config.policies);
+        let wanted = PolicyConfig {
+            chunk_interval: DAY,
+            compress_after: Some(7 * DAY),
+            retention: None,
+            frames_retention: Some(90 * DAY),
+        };
+        assert_eq!(policies("").unwrap(), wanted);
+        let off = policies(
+            "[store]\ncompress_after = \"off\"\nretention = \"400d\"\n[frames]\nretention = \"off\"",
+        );
+        let wanted = PolicyConfig {
+            compress_after: None,
+            retention: Some(400 * DAY),
+            frames_retention: None,
+            ..wanted
+        };
+        assert_eq!(off.unwrap(), wanted);
+        let refused = |file: &str| policies(file).unwrap_err().to_string();
+        assert!(refused("[store]\nretention = \"1h\"").contains("store.retention"));
+        assert!(refused("[frames]\nretention = \"0s\"").contains("frames.retention"));
+        let wide = "[store]\nchunk_interval = \"7d\"\nretention = \"10d\"";
+        assert!(refused(wide).contains("two of store.chunk_interval"));
+        assert!(refused("[store]\nchunk_interval = \"1s\"").contains("1h to 100d"));
+        assert!(refused("[store]\ncompress_after = \"never\"").contains("7d"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod config;
 pub mod decode;
 pub mod metrics;
 pub mod normalise;
+pub mod policies;
 pub mod processor;
 pub mod store;
 pub mod stream;

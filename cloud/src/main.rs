@@ -12,7 +12,7 @@ use cloud::app::{self, RunError};
 use cloud::check::{self, Mark};
 use cloud::commands::cli::{self, CmdError, CmdVerb};
 use cloud::config::{Config, ENV_PREFIX, KEYS, LogConfig, LogFormat};
-use cloud::store::{Database, DatabaseError, migrate};
+use cloud::store::{Database, DatabaseError, migrate, policies};
 use cloud::stream::RedisFailure;
 use settings::Settings;
 use thiserror::Error;
@@ -142,6 +142,7 @@ fn database_code(error: &DatabaseError) -> u8 {
         DatabaseError::Url { .. } => 2,
         DatabaseError::Unreachable { .. } | DatabaseError::Silent { .. } => 3,
         DatabaseError::Migrate { .. }
+        | DatabaseError::Refused { .. }
         | DatabaseError::NoTimescale { .. }
         | DatabaseError::OrdinaryTables { .. } => 1,
     }
@@ -384,10 +385,25 @@ async fn migrated(config: &Config, verb: &MigrateVerb, json: bool) -> Result<u8,
         database.timescale(&mut connection).await?;
         let before = migrate::status(&database, &mut connection).await?;
         migrate::up(&database, &mut connection).await?;
-        return told(&before, verb, json);
+        let changed = policies::apply(&database, &mut connection, &config.policies).await?;
+        let code = told(&before, verb, json)?;
+        policies_told(&changed, json)?;
+        return Ok(code);
     }
     let steps = migrate::status(&database, &mut connection).await?;
     told(&steps, verb, json)
+}
+
+fn policies_told(changed: &[String], json: bool) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    for policy in changed {
+        if json {
+            writeln!(out, "{}", serde_json::json!({"policy": policy}))?;
+        } else {
+            writeln!(out, "set {policy}")?;
+        }
+    }
+    Ok(())
 }
 
 fn told(steps: &[migrate::Step], verb: &MigrateVerb, json: bool) -> Result<u8, Failure> {

@@ -1,5 +1,6 @@
 //! Real servers, simulated trackers and the oracle that compares sent, ACKed and stored.
 
+pub mod batches;
 mod child;
 pub mod demo;
 pub mod edge;

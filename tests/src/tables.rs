@@ -66,6 +66,25 @@ impl Tables {
         Ok(sqlx::query_as(sql).fetch_all(&self.pool).await?)
     }
 
+    /// Runs `sql`, which may be several statements.
+    /// # Errors
+    /// When the database refuses.
+    pub async fn run(&self, sql: &str) -> Result<()> {
+        // Tests write their SQL themselves.
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// How many rows one statement returns.
+    /// # Errors
+    /// When the database refuses.
+    pub async fn rows(&self, sql: &str) -> Result<usize> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        Ok(sqlx::query(sql).fetch_all(&self.pool).await?.len())
+    }
+
     /// Waits until `sql` counts exactly `expected`; more is an error at once.
     /// # Errors
     /// When it does not within [`DEADLINE`].

@@ -7,6 +7,8 @@
 //! Pure. Invariant: every IO value of a record can be recovered from its [`Record`].
 
 pub mod codec7;
+pub mod dictionary;
+pub mod family;
 pub mod io;
 pub mod quality;
 

@@ -52,6 +52,17 @@ pub enum DatabaseError {
         #[source]
         source: sqlx::migrate::MigrateError,
     },
+    /// It answers and does not do what it was asked.
+    #[error("the database {url} refused while {doing}")]
+    Refused {
+        /// Without its password.
+        url: String,
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
     /// `database.timescale = "require"` and there is none.
     #[error(
         "database.timescale is \"require\" and the extension timescaledb is not in {url}; let an administrator run CREATE EXTENSION timescaledb, or set \"auto\""
@@ -239,6 +250,18 @@ impl Database {
     pub(crate) fn unreachable(&self, source: sqlx::Error) -> DatabaseError {
         DatabaseError::Unreachable {
             url: self.url.clone(),
+            source,
+        }
+    }
+
+    /// A refusal when PostgreSQL gave a reason, a lost connection otherwise.
+    pub(crate) fn refused(&self, doing: &'static str, source: sqlx::Error) -> DatabaseError {
+        if source.as_database_error().is_none() {
+            return self.unreachable(source);
+        }
+        DatabaseError::Refused {
+            url: self.url.clone(),
+            doing,
             source,
         }
     }

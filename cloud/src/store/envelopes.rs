@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::postgres::PgConnection;
 
+use super::copy;
 use super::devices::Devices;
 use super::errors::StoreError;
 use super::plan::Job;
@@ -18,63 +19,111 @@ fn envelopes<'a>(jobs: &'a [Job<'_>]) -> impl Iterator<Item = (&'a Place, &'a Fr
     })
 }
 
+/// Envelopes by the key of `frames`, sorted, each once.
+fn by_key<'a>(jobs: &'a [Job<'_>]) -> Vec<(&'a Place, &'a Frame)> {
+    let key = |(place, frame): &(&Place, &Frame)| (place.spool, place.first, frame.received_at_ms);
+    let mut all: Vec<_> = envelopes(jobs).map(|(p, f, _)| (p, f)).collect();
+    all.sort_by_key(key);
+    all.dedup_by_key(|envelope| key(envelope));
+    all
+}
+
+/// Columns of one row of `frames`.
+const COPY_COLUMNS: i16 = 9;
+
+/// Bytes of a frame's row without its data, roughly.
+const COPY_ROW_BYTES: usize = 120;
+
+macro_rules! columns {
+    () => {
+        "received_at, spool_id, seq, device_id, record_count, transport, lane, gateway, data"
+    };
+}
+
+fn record_count(frame: &Frame) -> i32 {
+    i32::try_from(frame.record_count).unwrap_or(i32::MAX)
+}
+
+/// Copies the frames straight in: all of them are new, or it fails with 23505.
+pub(super) async fn copy_frames(
+    on: &mut PgConnection,
+    jobs: &[Job<'_>],
+    devices: &Devices,
+) -> Result<(), StoreError> {
+    let all = by_key(jobs);
+    if all.is_empty() {
+        return Ok(());
+    }
+    let data_bytes: usize = all.iter().map(|(_, frame)| frame.data.len()).sum();
+    let mut copied = copy::Rows::new(COPY_COLUMNS, all.len() * COPY_ROW_BYTES + data_bytes);
+    for (place, frame) in all {
+        copied
+            .row()
+            .put(time(frame.received_at_ms))
+            .put(spool_number(place.spool))
+            .put(number(place.first))
+            .put(devices[&frame.device])
+            .put(record_count(frame))
+            .put(i16::from(frame.transport))
+            .put(i16::from(frame.lane))
+            .put(place.gateway.as_str())
+            .put(frame.data.as_slice());
+    }
+    let statement = concat!("COPY frames (", columns!(), ") FROM STDIN (FORMAT binary)");
+    copied.copy(on, copy::INTO_FRAMES, statement).await
+}
+
 pub(super) async fn frames(
     on: &mut PgConnection,
     jobs: &[Job<'_>],
     devices: &Devices,
 ) -> Result<(), StoreError> {
-    let all: Vec<_> = envelopes(jobs).collect();
+    let all = by_key(jobs);
     if all.is_empty() {
         return Ok(());
     }
-    let counts = all
-        .iter()
-        .map(|(_, frame, _)| i32::try_from(frame.record_count).unwrap_or(i32::MAX));
-    sqlx::query(
-        "INSERT INTO frames (received_at, spool_id, seq, device_id, record_count, transport, \
-             lane, gateway, data) \
+    sqlx::query(concat!(
+        "INSERT INTO frames (",
+        columns!(),
+        ") \
          SELECT * FROM UNNEST($1::timestamptz[], $2::int8[], $3::int8[], $4::int4[], $5::int4[], \
-             $6::int2[], $7::int2[], $8::text[], $9::bytea[]) ON CONFLICT DO NOTHING",
-    )
+             $6::int2[], $7::int2[], $8::text[], $9::bytea[]) ON CONFLICT DO NOTHING"
+    ))
     .bind(
         all.iter()
-            .map(|(_, f, _)| time(f.received_at_ms))
+            .map(|(_, f)| time(f.received_at_ms))
             .collect::<Vec<_>>(),
     )
     .bind(
         all.iter()
-            .map(|(p, _, _)| spool_number(p.spool))
+            .map(|(p, _)| spool_number(p.spool))
+            .collect::<Vec<_>>(),
+    )
+    .bind(all.iter().map(|(p, _)| number(p.first)).collect::<Vec<_>>())
+    .bind(
+        all.iter()
+            .map(|(_, f)| devices[&f.device])
+            .collect::<Vec<_>>(),
+    )
+    .bind(all.iter().map(|(_, f)| record_count(f)).collect::<Vec<_>>())
+    .bind(
+        all.iter()
+            .map(|(_, f)| i16::from(f.transport))
             .collect::<Vec<_>>(),
     )
     .bind(
         all.iter()
-            .map(|(p, _, _)| number(p.first))
+            .map(|(_, f)| i16::from(f.lane))
             .collect::<Vec<_>>(),
     )
     .bind(
         all.iter()
-            .map(|(_, f, _)| devices[&f.device])
-            .collect::<Vec<_>>(),
-    )
-    .bind(counts.collect::<Vec<_>>())
-    .bind(
-        all.iter()
-            .map(|(_, f, _)| i16::from(f.transport))
+            .map(|(p, _)| p.gateway.as_str())
             .collect::<Vec<_>>(),
     )
     .bind(
         all.iter()
-            .map(|(_, f, _)| i16::from(f.lane))
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        all.iter()
-            .map(|(p, _, _)| p.gateway.as_str())
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        all.iter()
-            .map(|(_, f, _)| f.data.as_slice())
+            .map(|(_, f)| f.data.as_slice())
             .collect::<Vec<_>>(),
     )
     .execute(on)

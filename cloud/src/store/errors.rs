@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::copy;
+
 /// What to do next with a batch that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -108,6 +110,14 @@ impl StoreError {
             Self::Refused { sqlstate, .. } => classify(sqlstate),
             Self::Unreachable { .. } | Self::Stuck { .. } => Next::Retry,
         }
+    }
+
+    /// Did a COPY meet a row that is there already? Asked by what was done and not by the name of the
+    /// key: a hypertable puts the name of its chunk before ours, and a compressed chunk names none.
+    pub(super) fn is_known_row(&self) -> bool {
+        let copies = [copy::INTO_POSITIONS, copy::INTO_FRAMES];
+        matches!(self, Self::Refused { doing, sqlstate, .. }
+            if sqlstate == "23505" && copies.contains(doing))
     }
 
     /// The code, if PostgreSQL gave one.

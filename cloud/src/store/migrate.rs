@@ -10,6 +10,7 @@ use sqlx::migrate::{Migrate, MigrateError, Migration, Migrator};
 use sqlx::postgres::PgConnection;
 
 use super::database::{Database, DatabaseError};
+use super::dictionary;
 
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
@@ -106,7 +107,7 @@ fn step(migration: &Migration, applied: Option<Vec<u8>>) -> Step {
     }
 }
 
-/// Applies what is pending.
+/// Applies what is pending, and loads the dictionary if it is another one.
 /// # Errors
 /// [`DatabaseError::Migrate`]: nothing of the failed migration stays.
 pub async fn up(database: &Database, on: &mut PgConnection) -> Result<(), DatabaseError> {
@@ -123,7 +124,9 @@ pub async fn up(database: &Database, on: &mut PgConnection) -> Result<(), Databa
     MIGRATOR
         .run_direct(None, &mut *on, false)
         .await
-        .map_err(|source| told(database, source))
+        .map_err(|source| told(database, source))?;
+    dictionary::load(database, on).await?;
+    Ok(())
 }
 
 /// Versions a processor needs and does not find.

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::database::Database;
 use super::devices::{self, Devices};
 use super::errors::{Next, StoreError};
-use super::insert;
+use super::insert::{self, Way};
 pub use super::plan::Tally;
 use super::plan::{self, Run};
 use super::settle;
@@ -92,6 +92,7 @@ struct Part {
     messages: u64,
     dead_letters: u64,
     letters: Vec<(Option<Place>, DeadLetter)>,
+    met_known: bool,
 }
 
 /// Does a transaction stay?
@@ -111,6 +112,8 @@ pub struct Writer {
     devices: HashMap<Device, i32>,
     owners: HashMap<SpoolId, GatewayId>,
     lows: HashMap<SpoolId, u64>,
+    // Records that come again come in rows: a tracker, or a whole spool, that sends twice.
+    way: Way,
 }
 
 impl Writer {
@@ -123,6 +126,7 @@ impl Writer {
             devices: HashMap::new(),
             owners: HashMap::new(),
             lows: HashMap::new(),
+            way: Way::Copy,
         }
     }
 
@@ -237,7 +241,7 @@ impl Writer {
         };
         let done = timeout(
             TRANSACTION_TIMEOUT,
-            self.transaction(&mut connection, units, lows, end),
+            self.either_way(&mut connection, units, lows, end),
         );
         match done.await {
             Ok(done) => done,
@@ -249,12 +253,32 @@ impl Writer {
         }
     }
 
+    /// Straight in, if the last batch held nothing known; around what is known otherwise. The second
+    /// try is a new transaction: a savepoint before every COPY would be paid for by every batch.
+    async fn either_way(
+        &self,
+        connection: &mut PgConnection,
+        units: &[Unit],
+        lows: &Lows,
+        end: End,
+    ) -> Result<Part, StoreError> {
+        let written = self.transaction(connection, units, lows, end, self.way);
+        match written.await {
+            Err(error) if self.way == Way::Copy && error.is_known_row() => {
+                self.transaction(connection, units, lows, end, Way::OnConflict)
+                    .await
+            }
+            written => written,
+        }
+    }
+
     async fn transaction(
         &self,
         connection: &mut PgConnection,
         units: &[Unit],
         lows: &Lows,
         end: End,
+        way: Way,
     ) -> Result<Part, StoreError> {
         let begun = connection.begin().await;
         let mut on = begun.map_err(|source| StoreError::new("opening a transaction", source))?;
@@ -262,8 +286,8 @@ impl Writer {
         let mut settled = settle::settled(&mut on, units).await?;
         let jobs = plan::jobs(units, &owners, &mut settled);
         let devices = devices::devices(&mut on, &jobs, &self.devices).await?;
-        let tallies = insert::rows(&mut on, &jobs, &devices, self.keep_frames).await?;
-        let runs = plan::runs(&jobs, &tallies);
+        let written = insert::rows(&mut on, &jobs, &devices, self.keep_frames, way).await?;
+        let runs = plan::runs(&jobs, &written.tallies);
         settle::settle(&mut on, &runs).await?;
         let lows = self.risen(lows);
         settle::lows(&mut on, &lows).await?;
@@ -290,6 +314,7 @@ impl Writer {
                     letters.map(|letter| (job.unit.place.clone(), letter.clone()))
                 })
                 .collect(),
+            met_known: written.met_known,
         })
     }
 
@@ -321,6 +346,10 @@ impl Writer {
                 self.lows.insert(spool, low);
             }
         }
+        self.way = match part.met_known {
+            true => Way::OnConflict,
+            false => Way::Copy,
+        };
         self.owners.extend(part.owners);
         self.devices.extend(part.devices);
         committed.tally += part.tally;
