@@ -159,7 +159,15 @@ fn parse(path: &Path, text: &str) -> Result<ImeiList, ListFileError> {
 
 fn text_or_empty(path: &Path) -> Result<String, ListFileError> {
     match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        // Below a file there is no list either; whoever writes there hears of it.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(String::new())
+        }
         read => read.map_err(|source| ListFileError::Read {
             path: path.to_owned(),
             source,
