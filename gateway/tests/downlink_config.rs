@@ -30,6 +30,21 @@ fn commands_are_on_unless_switched_off() {
     assert!(off.commands.is_none());
 }
 
+/// Who pays by the byte is asked for orders less often.
+#[test]
+fn a_read_for_orders_waits_as_long_as_the_uplink_gathers_within_bounds() {
+    for (flush, wait_s) in [("250ms", 5), ("10s", 10), ("60s", 30)] {
+        let commands = config(&[("GATEWAY__UPLINK__FLUSH", flush)])
+            .unwrap()
+            .commands;
+        assert_eq!(
+            commands.unwrap().order_wait,
+            Duration::from_secs(wait_s),
+            "{flush}"
+        );
+    }
+}
+
 #[test]
 fn a_reply_timeout_out_of_range_is_named_with_the_range() {
     for value in ["0s", "999ms", "601s"] {

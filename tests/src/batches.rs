@@ -2,13 +2,14 @@
 //! an entry, and the cloud's own decoder takes them apart again.
 
 use anyhow::{Context as _, Result};
-use cloud::batch::Batch;
+use cloud::batch::{Batch, EntryId};
 use cloud::config::{DatabaseConfig, Timescale};
 use cloud::store::{Database, migrate};
 use codec::AvlCodec;
 use codec::encode::{self, IoSpec, RecordSpec};
 use contract::{
     Coding, Device, Entry, Envelope, GatewayId, Kind, Lane, Payload, SpoolId, SpoolSeq, Transport,
+    keys,
 };
 
 /// A gateway puts no more into one entry.
@@ -95,6 +96,7 @@ impl SpoolOf {
             spool: self.spool,
             first,
             last,
+            exact: None,
             low: SpoolSeq::FIRST,
             gaps: Vec::new(),
             records: envelopes.iter().map(|e| u64::from(e.record_count)).sum(),
@@ -113,7 +115,7 @@ impl SpoolOf {
     pub fn batch(&mut self, frames: &[Sent]) -> Result<Batch> {
         let mut batch = Batch::default();
         for part in frames.chunks(ENTRY_FRAMES_MAX) {
-            batch.units.extend(decoded(&self.entry(part)?)?.units);
+            add(&mut batch, &self.entry(part)?)?;
         }
         Ok(batch)
     }
@@ -123,12 +125,20 @@ impl SpoolOf {
 /// # Errors
 /// When it is for a newer reader.
 pub fn decoded(fields: &[(Vec<u8>, Vec<u8>)]) -> Result<Batch> {
+    let mut batch = Batch::default();
+    add(&mut batch, fields)?;
+    Ok(batch)
+}
+
+fn add(batch: &mut Batch, fields: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
     // Redis was there before every gateway: its clock changes no judgement here.
-    let decoded = cloud::decode::entry("0-1".parse()?, fields)?;
-    Ok(Batch {
-        units: decoded.units,
-        ..Batch::default()
-    })
+    let id = EntryId {
+        stream: keys::STREAM_TELTONIKA.into(),
+        id: "0-1".parse()?,
+    };
+    let decoded = cloud::decode::entry(&id, fields)?;
+    batch.add(id, decoded, 0);
+    Ok(())
 }
 
 /// The cloud's own way to a database, with its tables in it, through one connection.

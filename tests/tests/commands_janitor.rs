@@ -87,9 +87,7 @@ async fn a_consumer_with_pending_entries_is_never_deleted() -> Result<()> {
     assert_eq!(remove().await?, 0, "there is no stream");
     let _: String = admin.xadd(stream, "*", &[("a", "b")]).await?;
     assert_eq!(remove().await?, 0, "there is no group");
-    let () = admin
-        .xgroup_create(stream, &reader.group, "0")
-        .await?;
+    let () = admin.xgroup_create(stream, &reader.group, "0").await?;
     for name in ["own", "gone-1", "gone-2"] {
         let _: u64 = redis::cmd("XGROUP")
             .arg("CREATECONSUMER")

@@ -87,7 +87,9 @@ pub(super) struct Groups {
 impl Groups {
     fn all(&self) -> Vec<(Arc<str>, &StreamConfig)> {
         let telemetry = self.telemetry.all().into_iter();
-        let mut all: Vec<_> = telemetry.map(|stream| (stream.name, &self.reader)).collect();
+        let mut all: Vec<_> = telemetry
+            .map(|stream| (stream.name, &self.reader))
+            .collect();
         all.push((keys::COMMAND_RESPONSES.into(), &self.responses));
         all
     }

@@ -170,7 +170,10 @@ impl Recorder {
             });
         }
         transaction.commit().await.map_err(failed)?;
-        let entries = batch.iter().map(|delivery| delivery.entry.clone()).collect();
+        let entries = batch
+            .iter()
+            .map(|delivery| delivery.entry.clone())
+            .collect();
         Ok(Recorded { entries, tally })
     }
 
@@ -409,7 +412,10 @@ mod tests {
             (name.as_bytes().to_vec(), value.to_vec())
         });
         Delivery {
-            id: "1-1".parse().unwrap(),
+            entry: EntryId {
+                stream: keys::COMMAND_RESPONSES.into(),
+                id: "1-1".parse().unwrap(),
+            },
             fields: fields.to_vec(),
         }
     }

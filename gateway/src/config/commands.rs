@@ -13,6 +13,11 @@ use crate::uplink::UplinkConfig;
 const REPLY_TIMEOUT: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(600);
 
+/// How long one read for an order waits. As long as the uplink gathers: who pays by the byte sets both.
+/// The longest keeps a dead silent link from being taken for a quiet one for more than a minute.
+const ORDER_WAIT: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(5)..=Duration::from_secs(30);
+
 /// `None`: commands are switched off.
 pub(super) fn read(
     settings: &Settings,
@@ -28,6 +33,7 @@ pub(super) fn read(
     Ok(is_enabled.then(|| DownlinkConfig {
         gateway: gateway.clone(),
         redis: uplink.redis.clone(),
+        order_wait: uplink.flush.clamp(*ORDER_WAIT.start(), *ORDER_WAIT.end()),
         reply_timeout,
         retry_max: uplink.retry_max,
     }))

@@ -53,6 +53,9 @@ pub struct DownlinkConfig {
     pub gateway: GatewayId,
     /// Where orders come from.
     pub redis: RedisConfig,
+    /// How long one read waits for an order. An order arrives at once whatever this is; asking again
+    /// costs a metered link, and a silent link is known to be dead only after this and an answer's time.
+    pub order_wait: Duration,
     /// How long a tracker may take to reply.
     pub reply_timeout: Duration,
     /// Longest pause between two attempts to reach Redis.

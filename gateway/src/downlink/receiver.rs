@@ -7,7 +7,6 @@
 //! acknowledged by the writer, never here.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use codec::Imei;
 use contract::{Order, keys};
@@ -17,10 +16,6 @@ use super::DownlinkConfig;
 use super::dispatch::Downlink;
 use super::link::{self, ANSWER_MAX, Link, Pace, Trouble};
 use crate::uplink::RedisConfig;
-
-/// How long a read waits for an order at most: asking again costs a metered link as much as five
-/// records, and until an answer is overdue nobody knows that a silent link is dead.
-const BLOCK_MAX: Duration = Duration::from_secs(15);
 
 /// Orders in one read.
 const COUNT: usize = 64;
@@ -43,7 +38,7 @@ pub(super) async fn receive(downlink: &Downlink, config: &DownlinkConfig) {
 
 /// One connection, until it fails.
 async fn talk(downlink: &Downlink, config: &DownlinkConfig) -> Result<(), Trouble> {
-    let mut redis = link::open(&patient(&config.redis)).await?;
+    let mut redis = link::open(&patient(config)).await?;
     let stream = keys::commands_outbound(&config.gateway);
     let is_new = create_group(&mut redis, &stream).await?;
     tracing::info!(stream, is_new, "ready for orders");
@@ -69,10 +64,11 @@ async fn talk(downlink: &Downlink, config: &DownlinkConfig) -> Result<(), Troubl
 
 /// The client itself must not give up a blocking read that Redis goes on with, however short the
 /// uplink's patience with an answer is.
-fn patient(redis: &RedisConfig) -> RedisConfig {
+fn patient(config: &DownlinkConfig) -> RedisConfig {
+    let read_max = config.order_wait + ANSWER_MAX;
     RedisConfig {
-        response_timeout: redis.response_timeout.max(READ_MAX),
-        ..redis.clone()
+        response_timeout: config.redis.response_timeout.max(read_max),
+        ..config.redis.clone()
     }
 }
 
@@ -102,7 +98,6 @@ async fn read(
     stream: &str,
     after: &str,
 ) -> Result<Vec<Item>, Trouble> {
-    let block = block(config.redis.response_timeout);
     let mut command = redis::cmd("XREADGROUP");
     command
         .arg("GROUP")
@@ -111,18 +106,14 @@ async fn read(
         .arg("COUNT")
         .arg(COUNT);
     if after == ">" {
-        command.arg("BLOCK").arg(block.as_millis() as u64);
+        command
+            .arg("BLOCK")
+            .arg(config.order_wait.as_millis() as u64);
     }
     command.arg("STREAMS").arg(stream).arg(after);
     // Redis may be slow on top of that.
-    let answer = link::within(block + ANSWER_MAX, command.query_async(redis)).await?;
+    let answer = link::within(config.order_wait + ANSWER_MAX, command.query_async(redis)).await?;
     Ok(items_of(&answer))
-}
-
-/// A connection gives up after `response_timeout`, and what a read returns that was given up is
-/// pending unseen.
-fn block(response_timeout: Duration) -> Duration {
-    (response_timeout / 2).min(BLOCK_MAX)
 }
 
 /// `true` if the group was not there.

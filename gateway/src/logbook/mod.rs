@@ -23,7 +23,10 @@ pub(crate) use limit::{COUNTED, leave_out};
 pub fn start(config: &LogConfig) {
     imei::set_style(config.imei);
     let json = config.json.unwrap_or(!std::io::stderr().is_terminal());
-    let level: LevelFilter = config.level.parse().expect("a level word, checked on reading");
+    let level: LevelFilter = config
+        .level
+        .parse()
+        .expect("a level word, checked on reading");
     let filter = Targets::new()
         .with_default(level)
         .with_targets([("redis", LevelFilter::WARN), ("hyper", LevelFilter::WARN)]);
