@@ -54,4 +54,5 @@ pub use open::owner;
 pub use options::{FullPolicy, Geometry, Options};
 pub use reader::{Reading, SpoolReader};
 pub use report::{LaneUsage, OpenReport, Usage};
+pub use room::{Filled, Filling};
 pub use writer::SpoolWriter;

@@ -41,6 +41,8 @@ pub(crate) struct Pool {
     /// Files there are, whatever is in them.
     files: u64,
     files_max: u64,
+    /// Names given out for files that are filled elsewhere just now.
+    filling: u64,
     next: u64,
     backoff: u32,
     segment_bytes: u64,
@@ -53,6 +55,7 @@ impl Pool {
             doomed: Vec::new(),
             files,
             files_max: bytes_max / geometry.segment_bytes,
+            filling: 0,
             next,
             backoff: 0,
             segment_bytes: geometry.segment_bytes,
@@ -68,8 +71,9 @@ impl Pool {
         self.free.pop()
     }
 
-    pub(crate) fn has_free(&self) -> bool {
-        !self.free.is_empty()
+    /// Are so many files ready, or about to be?
+    pub(crate) fn has_ahead(&self, count: u64) -> bool {
+        self.free.len() as u64 + self.filling >= count
     }
 
     /// Gives a slot whose content is worth nothing back for the next segment.
@@ -99,7 +103,7 @@ impl Pool {
     /// May the pool grow by a file?
     pub(crate) fn may_make(&mut self) -> bool {
         self.backoff = self.backoff.saturating_sub(1);
-        self.files < self.files_max && self.backoff == 0
+        self.files + self.filling < self.files_max && self.backoff == 0
     }
 
     /// More files than the cap allows now?
@@ -109,10 +113,29 @@ impl Pool {
 
     /// Makes one file; answers its slot and the bytes written.
     pub(crate) fn make<F: Fs>(&mut self, fs: &F) -> Result<(u64, u64), (String, io::Error)> {
+        let slot = self.begin();
+        let filled = fill(fs, &name(slot), self.segment_bytes);
+        self.adopt(fs, slot, filled)
+    }
+
+    /// Gives out a name for a file that is to be filled.
+    pub(crate) fn begin(&mut self) -> u64 {
         let slot = self.next;
         self.next += 1;
+        self.filling += 1;
+        slot
+    }
+
+    /// Takes a file in that was filled, or was not; answers its slot and the bytes written.
+    pub(crate) fn adopt<F: Fs>(
+        &mut self,
+        fs: &F,
+        slot: u64,
+        filled: io::Result<()>,
+    ) -> Result<(u64, u64), (String, io::Error)> {
+        self.filling -= 1;
         let name = name(slot);
-        let made = fill(fs, &name, self.segment_bytes).and_then(|()| {
+        let made = filled.and_then(|()| {
             if active(Mutant::NoDirSync) {
                 return Ok(());
             }
@@ -154,7 +177,7 @@ impl Pool {
     }
 }
 
-fn fill<F: Fs>(fs: &F, name: &str, bytes: u64) -> io::Result<()> {
+pub(crate) fn fill<F: Fs>(fs: &F, name: &str, bytes: u64) -> io::Result<()> {
     let file = fs.create(name)?;
     let wanted = usize::try_from(bytes).unwrap_or(FILL_BYTES);
     let zeros = vec![0; wanted.min(FILL_BYTES)];

@@ -4,12 +4,44 @@
 //! that is durable; it leaves the index before its file is touched, so that a reader that races
 //! with it steps over it.
 
+use std::io;
+use std::sync::Arc;
+
 use crate::SpoolError;
 use crate::fs::Fs;
 use crate::index::{Index, Segment, State};
 use crate::mutant::{Mutant, active};
 use crate::pool;
+use crate::shared::Shared;
 use crate::writer::SpoolWriter;
+
+/// Files made ahead beside the commits: while one is written full, the next is there already.
+const FILES_AHEAD: u64 = 2;
+
+/// A file on its way into the pool. Nothing refers to it before it is adopted, so a power cut
+/// meanwhile leaves a file without a header, which the next opening takes for what it is.
+pub struct Filling<F: Fs> {
+    shared: Arc<Shared<F>>,
+    slot: u64,
+}
+
+/// What became of it.
+#[must_use = "until it is adopted no other file is made ahead"]
+#[derive(Debug)]
+pub struct Filled {
+    slot: u64,
+    outcome: io::Result<()>,
+}
+
+impl<F: Fs> Filling<F> {
+    /// Writes it; takes as long as the disk does, on whatever thread.
+    pub fn fill(self) -> Filled {
+        let bytes = self.shared.geometry().segment_bytes;
+        let outcome = pool::fill(&self.shared.fs, &pool::name(self.slot), bytes);
+        let slot = self.slot;
+        Filled { slot, outcome }
+    }
+}
 
 impl<F: Fs> SpoolWriter<F> {
     /// Does one piece of housekeeping; for when nothing waits. `Ok(true)`: call again.
@@ -31,7 +63,7 @@ impl<F: Fs> SpoolWriter<F> {
         if self.pool.is_over() {
             return self.shrink_pool();
         }
-        if self.pool.has_free() || !self.pool.may_make() {
+        if self.pool.has_ahead(1) || !self.pool.may_make() {
             return removed.map_or(Ok(false), |removed| removed.map(|()| false));
         }
         let slot = self.make()?;
@@ -94,6 +126,35 @@ impl<F: Fs> SpoolWriter<F> {
 
     fn make(&mut self) -> Result<u64, SpoolError> {
         let made = self.pool.make(&self.shared.fs);
+        self.account(made)
+    }
+
+    /// A file to be made ahead beside the commits, if one is wanted; [`SpoolWriter::upkeep`] then
+    /// makes none. What became of it has to be told: [`SpoolWriter::adopt`].
+    pub fn begin_filling(&mut self) -> Option<Filling<F>> {
+        let is_wanted = self.failed.is_none() && !self.pool.has_ahead(FILES_AHEAD);
+        (is_wanted && !self.pool.is_over() && self.pool.may_make()).then(|| Filling {
+            shared: Arc::clone(&self.shared),
+            slot: self.pool.begin(),
+        })
+    }
+
+    /// Takes in what was filled.
+    /// # Errors
+    /// As [`SpoolWriter::upkeep`], also for what failed while it was filled.
+    pub fn adopt(&mut self, filled: Filled) -> Result<(), SpoolError> {
+        let made = self
+            .pool
+            .adopt(&self.shared.fs, filled.slot, filled.outcome);
+        let slot = self.account(made)?;
+        self.pool.give_back(slot);
+        Ok(())
+    }
+
+    fn account(
+        &mut self,
+        made: Result<(u64, u64), (String, io::Error)>,
+    ) -> Result<u64, SpoolError> {
         let mut index = self.shared.index();
         index.counters.file_bytes = self.pool.files() * self.shared.geometry().segment_bytes;
         let (slot, written) =

@@ -6,6 +6,7 @@
 //! Invariants: an append returns a [`Durable`] or an error, never neither; at most one opening of
 //! a directory lives in a process; when the last handle is gone, it is closed.
 
+mod filler;
 mod thread;
 pub(crate) mod written;
 
@@ -159,6 +160,7 @@ impl Spool {
             writer,
             stage: stage.clone(),
             tally,
+            filler: filler::Filler::start().map_err(OpenError::Thread)?,
             interval_min: config.commit_interval_min,
             tail: tail_out,
             failed: Arc::clone(&failed),

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::filler::Filler;
 use super::written::Tally;
 use super::{Durable, Tail, Waiting};
 use crate::chain::chain;
@@ -63,6 +64,7 @@ pub(super) struct Thread {
     pub(super) tail: watch::Sender<Tail>,
     pub(super) failed: Arc<AtomicBool>,
     pub(super) tally: Tally,
+    pub(super) filler: Filler,
     pub(super) stage: Stage,
 }
 
@@ -91,6 +93,7 @@ impl Thread {
                 };
                 compact_at = Instant::now() + interval;
             }
+            self.filler.turn(&mut self.writer);
             if self.tally.is_due() {
                 self.tally.note(&self.writer.reader().usage());
             }

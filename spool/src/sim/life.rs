@@ -10,7 +10,8 @@ use super::payload::FRAME_BYTES_MIN;
 use super::{Outcome, Trouble, options};
 use crate::fs::sim::{Chance, End, Faults, SimFs};
 use crate::{
-    Append, CompactPolicy, FullPolicy, Options, Position, SpoolError, SpoolReader, SpoolWriter,
+    Append, CompactPolicy, Filled, FullPolicy, Options, Position, SpoolError, SpoolReader,
+    SpoolWriter,
 };
 
 /// The cursor takes this much of a disk in any case.
@@ -367,8 +368,18 @@ impl Lives {
         if self.compacts && self.chance.one_in(3) {
             return self.compact(life);
         }
-        match life.writer.upkeep() {
-            Ok(_) => Ok(()),
+        let done = life.writer.upkeep().map(|_| ());
+        self.kept_up(done)
+    }
+
+    pub(super) fn adopt(&mut self, life: &mut Life, filled: Filled) -> Result<(), Ended> {
+        let done = life.writer.adopt(filled);
+        self.kept_up(done)
+    }
+
+    fn kept_up(&self, done: Result<(), SpoolError>) -> Result<(), Ended> {
+        match done {
+            Ok(()) => Ok(()),
             Err(_) if self.fs.is_down() => Err(Ended::Crashed),
             Err(_) if self.trouble != Trouble::Crashes => Ok(()),
             Err(error) => Err(format!("upkeep fails: {error:?}").into()),

@@ -7,8 +7,8 @@ use super::ledger::Ledger;
 use super::life::{Ended, Lives};
 use super::payload::FRAME_BYTES_MIN;
 use super::{Outcome, Trouble, options};
-use crate::FullPolicy;
 use crate::fs::sim::{Chance, End, Faults, SimFs};
+use crate::{Filling, FullPolicy};
 
 /// One scripted life with `faults`, then `end`, then the quiet one that asks for everything owed.
 /// Answers how many calls the script made.
@@ -53,8 +53,16 @@ impl Lives {
         for round in 0..2 {
             for lane in Lane::ALL {
                 let group = [(lane, large), (lane, FRAME_BYTES_MIN)];
-                for _ in 0..4 {
+                // Filled beside the commits, and taken in when some more were made.
+                let mut filling = life.writer.begin_filling();
+                let mut filled = None;
+                for _ in 0..2 {
                     self.commit(&mut life, &group)?;
+                    filled = filled.or(filling.take().map(Filling::fill));
+                    self.commit(&mut life, &group)?;
+                }
+                if let Some(filled) = filled {
+                    self.adopt(&mut life, filled)?;
                 }
                 self.upkeep(&mut life)?;
             }

@@ -57,7 +57,10 @@ async fn every_stream_is_read_whenever_it_appears_and_no_other_key_is() -> Resul
         add(&mut redis, stream, "1700000000000-2", &unreadable).await?;
     }
     tables
-        .wait_for("SELECT count(*) FROM dead_letters WHERE error_class = 'entry'", 2)
+        .wait_for(
+            "SELECT count(*) FROM dead_letters WHERE error_class = 'entry'",
+            2,
+        )
         .await?;
     for stream in [STREAM_TELTONIKA, OTHER, SHARD, FOUND] {
         eventually("everything is acknowledged", async || {
