@@ -163,12 +163,8 @@ impl Bundle {
         let mut found: [Option<Vec<u8>>; NAMES.len()] = Default::default();
         let mut archive = tar::Archive::new(plain.as_slice());
         // Raw: an entry that renames or links the next one is refused, not obeyed.
-        for entry in archive
-            .entries()
-            .map_err(BundleError::Unreadable)?
-            .raw(true)
-        {
-            let mut entry = entry.map_err(BundleError::Unreadable)?;
+        for entry in archive.entries().map_err(unquoted)?.raw(true) {
+            let mut entry = entry.map_err(unquoted)?;
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let kind = entry.header().entry_type();
             if kind.is_dir() && name.trim_end_matches('/') == "tls" {
@@ -185,7 +181,7 @@ impl Bundle {
             }
             let mut contents = Vec::new();
             let read = entry.read_to_end(&mut contents);
-            read.map_err(BundleError::Unreadable)?;
+            read.map_err(unquoted)?;
             if found[at].replace(contents).is_some() {
                 return Err(BundleError::Twice { name: NAMES[at] });
             }
@@ -256,6 +252,12 @@ pub fn pack<'a>(
         true => zstd::bulk::compress(&plain, ZSTD_LEVEL),
         false => Ok(plain),
     }
+}
+
+/// What went wrong, without the words of the archive reader: they quote the file, and somebody names
+/// a private key here one day.
+fn unquoted(error: io::Error) -> BundleError {
+    BundleError::Unreadable(error.kind().into())
 }
 
 fn plain(bytes: &[u8]) -> Result<Vec<u8>, BundleError> {
@@ -370,6 +372,18 @@ mod tests {
             }
             assert!(Bundle::read(&bytes[..end / 2]).is_err());
         }
+    }
+
+    #[test]
+    fn a_file_that_is_no_bundle_is_not_quoted() {
+        let key = "-----BEGIN PRIVATE KEY-----\nsecret\n".repeat(40);
+        let error = Bundle::read(key.as_bytes()).unwrap_err();
+        let said = format!("{error}: {:?}", std::error::Error::source(&error));
+        assert!(matches!(error, BundleError::Unreadable(_)), "{said}");
+        assert!(
+            !said.contains("PRIVATE") && !said.contains("secret"),
+            "{said}"
+        );
     }
 
     #[test]
