@@ -249,15 +249,13 @@ pub(crate) mod tests {
         shard: u32,
         seqs: impl IntoIterator<Item = u64>,
     ) -> Batch {
-        batch_of(
+        Batch {
             shard,
-            seqs.into_iter().map(|seq| stored(spool, seq, 10, false)),
-        )
-    }
-
-    pub(crate) fn batch_of(shard: u32, stored: impl IntoIterator<Item = Stored>) -> Batch {
-        let stored = stored.into_iter().collect();
-        Batch { shard, stored }
+            stored: seqs
+                .into_iter()
+                .map(|seq| stored(spool, seq, 10, false))
+                .collect(),
+        }
     }
 
     fn seqs(batch: &Batch) -> (u64, u64, usize) {

@@ -16,9 +16,7 @@ pub(super) fn of_batch(
     low: SpoolSeq,
     coding: &Coding,
 ) -> Entry {
-    let mut envelopes: Vec<_> = batch.stored().iter().map(Stored::envelope).collect();
-    // One device's records side by side compress better; a reader takes positions in any order.
-    envelopes.sort_by(|one, other| one.device.cmp(&other.device));
+    let envelopes: Vec<_> = batch.stored().iter().map(Stored::envelope).collect();
     Entry {
         records: batch.records(),
         last: batch.last(),
@@ -75,31 +73,11 @@ fn empty(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::batch::tests::{batch, batch_of, stored};
+    use super::super::batch::tests::batch;
     use super::*;
-    use contract::Device;
 
     fn seq(number: u64) -> SpoolSeq {
         SpoolSeq::new(number).unwrap()
-    }
-
-    #[test]
-    fn records_of_a_device_stand_side_by_side_in_the_order_they_came() {
-        let from = |seq, device: &str| Stored {
-            device: Device::Text(device.into()),
-            ..stored(7, seq, 10, false)
-        };
-        let batch = batch_of(0, [from(3, "b"), from(4, "a"), from(5, "b"), from(6, "a")]);
-        let gateway = GatewayId::new("edge").unwrap();
-        let entry = of_batch(&batch, &gateway, seq(1), &Coding::MsgPack);
-        let payload = Payload::open(&entry.coding, &entry.data).unwrap();
-        let envelopes = payload.envelopes().unwrap();
-        let order: Vec<u64> = envelopes
-            .iter()
-            .map(|envelope| envelope.seq.get())
-            .collect();
-        assert_eq!(order, [4, 6, 3, 5]);
-        assert_eq!((entry.first, entry.last), (seq(3), seq(6)));
     }
 
     #[test]
