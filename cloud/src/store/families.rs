@@ -18,7 +18,7 @@ const DEVICES_MAX: i64 = 200;
 const RECORDS: i64 = 200;
 
 /// Looks at devices whose guess is missing or older than a day. Returns how many it looked at; fewer
-/// than [`DEVICES_MAX`] means that all are done.
+/// than `DEVICES_MAX` means that all are done.
 /// # Errors
 /// [`StoreError`].
 pub async fn guess_some(database: &Database, documented: &Documented) -> Result<usize, StoreError> {
