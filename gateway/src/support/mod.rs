@@ -19,7 +19,7 @@ pub fn settings(rows: &[Row]) -> Value {
     Value::Array(shown.collect())
 }
 
-/// As [`settings`], of settings just read.
+/// As [`settings()`], of settings just read.
 #[must_use]
 pub fn of_settings(read: &Settings) -> Value {
     settings(&read.rows())
