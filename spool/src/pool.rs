@@ -18,8 +18,6 @@ const PREFIX: &str = "seg-";
 /// Commits that pass before a disk that refused a new file is asked again: asking costs writes.
 const BACKOFF: u32 = 32;
 
-const FILL_BYTES: usize = 256 * 1024;
-
 /// The name of a slot's file.
 pub(crate) fn name(slot: u64) -> String {
     format!("{PREFIX}{slot:06}")
@@ -179,15 +177,7 @@ impl Pool {
 
 pub(crate) fn fill<F: Fs>(fs: &F, name: &str, bytes: u64) -> io::Result<()> {
     let file = fs.create(name)?;
-    let wanted = usize::try_from(bytes).unwrap_or(FILL_BYTES);
-    let zeros = vec![0; wanted.min(FILL_BYTES)];
-    let mut at = 0;
-    while at < bytes {
-        let left = usize::try_from(bytes - at).unwrap_or(usize::MAX);
-        let part = &zeros[..left.min(zeros.len())];
-        file.write_all_at(part, at)?;
-        at += part.len() as u64;
-    }
+    file.write_zeros(bytes, 0)?;
     file.sync()
 }
 

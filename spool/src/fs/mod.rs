@@ -17,6 +17,26 @@ use std::io;
 
 pub use real::{OpenError, RealFs};
 
+/// Zeros given to the system at once.
+const ZEROS_AT_ONCE: usize = 256 * 1024;
+
+/// Writes what is in `zeros` again and again.
+fn write_over<F: FsFile + ?Sized>(
+    file: &F,
+    zeros: &[u8],
+    bytes: u64,
+    offset: u64,
+) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes {
+        let left = usize::try_from(bytes - done).unwrap_or(usize::MAX);
+        let part = &zeros[..left.min(zeros.len())];
+        file.write_all_at(part, offset + done)?;
+        done += part.len() as u64;
+    }
+    Ok(())
+}
+
 /// A directory of files. Names are relative, `"a"` or `"dir/a"`; the directory itself is `""`.
 pub trait Fs: Send + Sync {
     /// An open file; closing it is dropping it.
@@ -70,6 +90,16 @@ pub trait FsFile: Send + Sync {
     /// # Errors
     /// As the system says; what is on the disk then is unknown.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes zeros over `bytes` bytes from `offset` on, in a file that nobody reads meanwhile.
+    /// Neither has to be a whole number of anything.
+    /// # Errors
+    /// As [`FsFile::write_all_at`].
+    fn write_zeros(&self, bytes: u64, offset: u64) -> io::Result<()> {
+        let most = usize::try_from(bytes).map_or(ZEROS_AT_ONCE, |bytes| bytes.min(ZEROS_AT_ONCE));
+        let zeros = vec![0; most];
+        write_over(self, &zeros, bytes, offset)
+    }
 
     /// Makes everything written durable, and the length needed to read it (fdatasync).
     /// # Errors

@@ -7,11 +7,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use thiserror::Error;
 
-use super::{Fs, FsFile};
+use super::{Fs, FsFile, ZEROS_AT_ONCE, write_over};
 
 const LOCK: &str = "lock";
+
+/// What memory, length and place of a direct write have to be multiples of: the largest block that
+/// disks of boxes have (open(2), "`O_DIRECT`").
+const DIRECT_ALIGN: usize = 4096;
 
 /// Why a directory cannot be a spool.
 #[derive(Clone, Debug, Error)]
@@ -101,6 +106,12 @@ fn unusable(dir: &Path, source: io::Error) -> OpenError {
     }
 }
 
+fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
+    let mut flags = fcntl_getfl(file)?;
+    flags.set(OFlags::DIRECT, is_direct);
+    Ok(fcntl_setfl(file, flags)?)
+}
+
 impl Fs for RealFs {
     type File = File;
 
@@ -161,11 +172,69 @@ impl FsFile for File {
         std::os::unix::fs::FileExt::write_at(self, bytes, offset)
     }
 
+    /// Past the page cache where the file system allows it: what is filled is several times what a
+    /// commit writes, and neither copying it nor keeping it serves anybody.
+    fn write_zeros(&self, bytes: u64, offset: u64) -> io::Result<()> {
+        let zeros = vec![0; ZEROS_AT_ONCE + DIRECT_ALIGN];
+        let aligned = zeros.as_ptr().align_offset(DIRECT_ALIGN);
+        let zeros = zeros.get(aligned..aligned + ZEROS_AT_ONCE);
+        let whole = (bytes | offset).is_multiple_of(DIRECT_ALIGN as u64);
+        if let (Some(zeros), true) = (zeros, whole)
+            && set_direct(self, true).is_ok()
+        {
+            let written = write_over(self, zeros, bytes, offset);
+            set_direct(self, false)?;
+            match written {
+                // It took the flag and not the write; some file systems want larger blocks.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                written => return written,
+            }
+        }
+        write_over(self, &vec![0; ZEROS_AT_ONCE], bytes, offset)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         std::os::unix::fs::FileExt::read_exact_at(self, buffer, offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn zeros_stand_where_they_were_asked_for_and_nowhere_else() {
+        // On a disk where there is one: a file system in memory knows no direct writes.
+        for dir in [std::env::current_dir().unwrap(), std::env::temp_dir()] {
+            let dir = tempfile::tempdir_in(dir).unwrap();
+            let fs = RealFs::locked(dir.path()).unwrap();
+            let long = 3 * ZEROS_AT_ONCE as u64;
+            for (bytes, offset) in [
+                (long, 0),
+                (4096, 8192),
+                (long + 4096, 4096),
+                (5000, 0),
+                (7, 4095),
+            ] {
+                let file = fs.create("zeros").unwrap();
+                let end = usize::try_from(bytes + offset).unwrap();
+                let mut wanted = vec![0xA5; end + 10];
+                file.write_all_at(&wanted, 0).unwrap();
+                file.write_zeros(bytes, offset).unwrap();
+                wanted[usize::try_from(offset).unwrap()..end].fill(0);
+                let mut found = vec![1; end + 10];
+                FsFile::read_exact_at(&file, &mut found, 0).unwrap();
+                assert!(found == wanted, "{bytes} from {offset} on");
+                // What is written afterwards has to be a whole number of nothing.
+                file.write_all_at(b"frame", 3).unwrap();
+                file.sync().unwrap();
+                fs.remove("zeros").unwrap();
+            }
+        }
     }
 }
