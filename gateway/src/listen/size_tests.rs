@@ -70,19 +70,26 @@ fn hall(dir: &std::path::Path) -> Arc<Hall> {
     ))
 }
 
+/// A tracker's end of a connection, and what the hall needs of the other one.
+async fn guest(hall: &Hall, transport: Transport) -> (TcpStream, TcpStream, Visitor, Place) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let tracker = TcpStream::connect(addr).await.unwrap();
+    let (stream, peer) = listener.accept().await.unwrap();
+    let visitor = Visitor {
+        peer,
+        transport,
+        came_at: Instant::now(),
+    };
+    let place = hall.places.take(peer.ip()).unwrap();
+    (tracker, stream, visitor, place)
+}
+
 #[tokio::test]
 async fn the_future_of_a_conversation_is_small() {
     let dir = tempfile::tempdir().unwrap();
     let hall = hall(dir.path());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    let stream = TcpStream::connect(addr).await.unwrap();
-    let place = hall.places.take(addr.ip()).unwrap();
-    let visitor = Visitor {
-        peer: addr,
-        transport: Transport::Tcp,
-        came_at: Instant::now(),
-    };
+    let (_tracker, stream, visitor, place) = guest(&hall, Transport::Tcp).await;
     let conversation = hall.receive(stream, visitor, place);
     let bytes = size_of_val(&conversation);
     assert!(
@@ -110,15 +117,7 @@ async fn a_silent_connection_over_tls_is_bounded_too() {
 
     let dir = tempfile::tempdir().unwrap();
     let hall = hall(dir.path());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    let stream = TcpStream::connect(addr).await.unwrap();
-    let place = hall.places.take(addr.ip()).unwrap();
-    let visitor = Visitor {
-        peer: addr,
-        transport: Transport::Tls,
-        came_at: Instant::now(),
-    };
+    let (_tracker, stream, visitor, place) = guest(&hall, Transport::Tls).await;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -139,16 +138,7 @@ async fn a_silent_connection_over_tls_is_bounded_too() {
 async fn bytes_are_held_while_their_frame_is_incomplete_and_no_longer() {
     let dir = tempfile::tempdir().unwrap();
     let hall = hall(dir.path());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    let mut tracker = TcpStream::connect(addr).await.unwrap();
-    let (stream, peer) = listener.accept().await.unwrap();
-    let place = hall.places.take(peer.ip()).unwrap();
-    let visitor = Visitor {
-        peer,
-        transport: Transport::Tcp,
-        came_at: Instant::now(),
-    };
+    let (mut tracker, stream, visitor, place) = guest(&hall, Transport::Tcp).await;
     tokio::spawn(Arc::clone(&hall).receive(stream, visitor, place));
     let held = async |bytes: usize| {
         let all = async {
