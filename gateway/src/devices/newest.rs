@@ -49,12 +49,18 @@ impl Newest {
         };
         match CodecId::from_byte(newest.codec) {
             CodecId::Codec7 => {
-                for record in Codec7Data::parse(data).iter().flat_map(Codec7Data::records) {
+                let Ok(data) = Codec7Data::parse(data) else {
+                    return newest;
+                };
+                for record in data.records() {
                     newest.take(record.timestamp_ms, fix_of_codec7(&record));
                 }
             }
             id if id.is_avl() => {
-                for record in AvlData::parse(data).iter().flat_map(AvlData::records) {
+                let Ok(data) = AvlData::parse(data) else {
+                    return newest;
+                };
+                for record in data.records() {
                     let fix = Fix {
                         time_ms: record.timestamp_ms,
                         latitude_e7: record.latitude_e7,

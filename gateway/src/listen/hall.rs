@@ -311,10 +311,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                         self.hall.metrics.frame_not_kept();
                         Broken::NotKept(error)
                     })?;
+                    let reply = self.session.on_durable(&receipt);
+                    let answered = match &reply {
+                        Some(reply) => self.answer(reply).await,
+                        None => Ok(()),
+                    };
+                    // After the answer, which the tracker waits for; also when it could not be
+                    // given, for the frame is kept.
                     let panel = &self.hall.metrics.panel;
                     panel.frame_kept(keep.imei, keep.data, received_at_ms, transport);
-                    if let Some(reply) = self.session.on_durable(&receipt) {
-                        self.answer(&reply).await?;
+                    answered?;
+                    if reply.is_some() {
                         self.hall.metrics.records_acked(receipt.record_count());
                     }
                     if let Some(line) = &self.line {
