@@ -23,7 +23,7 @@ pub mod version;
 
 pub use command::{CommandResponse, CommandStatus, Order};
 pub use entry::{Entry, EntryError, Kind};
-pub use envelope::{Coding, Device, Envelope, Lane, Payload, PayloadError, Transport};
+pub use envelope::{Coding, Device, Effort, Envelope, Lane, Payload, PayloadError, Transport};
 pub use id::{GatewayId, IdError, SpoolId, SpoolSeq};
 pub use ledger::{Gap, GapReason};
 pub use settled::SettledRanges;

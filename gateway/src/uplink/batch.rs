@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use contract::envelope::ENVELOPES_MAX;
-use contract::{Lane, SpoolId, SpoolSeq};
+use contract::{Effort, Lane, SpoolId, SpoolSeq};
 
 use super::inside::Inside;
 use crate::spool::{Position, Stored};
@@ -19,12 +19,16 @@ use crate::spool::{Position, Stored};
 /// A batch is closed when its frames reach this size.
 pub const BATCH_BYTES: usize = 64 * 1024;
 
+/// A batch that took so long to gather comes rarely enough for any effort.
+const WAITED_FOR_THOROUGH: Duration = Duration::from_secs(10);
+
 /// Envelopes of one spool that travel in one stream entry.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Never empty; ascending positions of one spool.
     stored: Vec<Stored>,
     shard: u32,
+    effort: Effort,
 }
 
 impl Batch {
@@ -46,6 +50,13 @@ impl Batch {
         self.shard
     }
 
+    /// How hard to make it smaller: what gathered for seconds pays by the byte and is in no hurry,
+    /// a backlog is.
+    #[must_use]
+    pub fn effort(&self) -> Effort {
+        self.effort
+    }
+
     /// Do other batches hold some of the positions between its first and its last?
     #[must_use]
     pub fn has_holes(&self) -> bool {
@@ -63,6 +74,7 @@ impl Batch {
                 _ => runs.push(Self {
                     stored: vec![stored],
                     shard: self.shard,
+                    effort: self.effort,
                 }),
             }
         }
@@ -183,6 +195,11 @@ impl Batcher {
         if !(due || full || self.panic) {
             return None;
         }
+        let waited = now.zip(self.since).map(|(now, since)| now - since);
+        let effort = match waited {
+            Some(waited) if waited >= WAITED_FOR_THOROUGH => Effort::Thorough,
+            _ => Effort::Quick,
+        };
         let stored: Vec<Stored> = self.waiting.drain(..count).collect();
         self.bytes -= stored.iter().map(|s| s.bytes.len()).sum::<usize>();
         if self.waiting.is_empty() {
@@ -192,6 +209,7 @@ impl Batcher {
         Some(Batch {
             stored,
             shard: self.shard,
+            effort,
         })
     }
 
@@ -251,6 +269,7 @@ pub(crate) mod tests {
     ) -> Batch {
         Batch {
             shard,
+            effort: Effort::Quick,
             stored: seqs
                 .into_iter()
                 .map(|seq| stored(spool, seq, 10, false))
@@ -284,6 +303,24 @@ pub(crate) mod tests {
             .unwrap();
         assert_eq!(seqs(&batch), (1, 2, 2));
         assert_eq!((batcher.deadline(), batcher.waiting_bytes()), (None, 0));
+    }
+
+    #[test]
+    fn what_gathered_for_long_is_worth_an_effort_and_a_backlog_is_not() {
+        let start = Instant::now();
+        let mut batcher = Batcher::new(Duration::from_secs(60));
+        let effort_after = |batcher: &mut Batcher, waited: Duration| {
+            batcher.push(stored(1, 1, 10, false), start);
+            batcher.push(stored(1, 2, BATCH_BYTES, false), start + waited);
+            let batch = batcher.take(Some(start + waited)).unwrap();
+            while batcher.take(None).is_some() {}
+            batch.effort()
+        };
+        let long = WAITED_FOR_THOROUGH;
+        assert_eq!(effort_after(&mut batcher, long), Effort::Thorough);
+        let short = long - Duration::from_millis(1);
+        assert_eq!(effort_after(&mut batcher, short), Effort::Quick);
+        assert_eq!(effort_after(&mut batcher, Duration::ZERO), Effort::Quick);
     }
 
     #[test]

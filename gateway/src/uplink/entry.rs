@@ -4,7 +4,7 @@
 //!
 //! Invariant: `low` never lies above the first position inside, whatever was settled meanwhile.
 
-use contract::{Coding, Entry, Envelope, Gap, GatewayId, Kind, Payload, SpoolId, SpoolSeq};
+use contract::{Coding, Effort, Entry, Envelope, Gap, GatewayId, Kind, Payload, SpoolId, SpoolSeq};
 
 use super::batch::Batch;
 use crate::spool::Stored;
@@ -26,7 +26,7 @@ pub(super) fn of_batch(
             batch.first(),
             gateway,
             low,
-            coding,
+            (coding, batch.effort()),
             &envelopes,
         )
     }
@@ -42,7 +42,7 @@ pub(super) fn of_gap(
 ) -> Entry {
     Entry {
         gaps: vec![gap.clone()],
-        ..empty(spool, gap.first, gateway, low, coding, &[])
+        ..empty(spool, gap.first, gateway, low, (coding, Effort::Quick), &[])
     }
 }
 
@@ -51,7 +51,7 @@ fn empty(
     first: SpoolSeq,
     gateway: &GatewayId,
     low: SpoolSeq,
-    coding: &Coding,
+    (coding, effort): (&Coding, Effort),
     envelopes: &[Envelope<'_>],
 ) -> Entry {
     Entry {
@@ -65,7 +65,7 @@ fn empty(
         gaps: Vec::new(),
         records: 0,
         coding: coding.clone(),
-        data: Payload::pack(envelopes, coding)
+        data: Payload::pack_with(envelopes, coding, effort)
             .expect("a batch stays far below the limits of a payload"),
     }
 }

@@ -10,9 +10,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-use contract::{Coding, Entry, keys};
+use contract::{Coding, Effort, Entry, keys};
 use redis::{Pipeline, RedisResult};
-use tokio::task::JoinSet;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::{JoinSet, block_in_place};
 
 use super::{PIPELINE_DEPTH, Trouble, Uplink};
 use crate::uplink::batch::Batch;
@@ -60,6 +61,11 @@ impl Pipes {
     }
 }
 
+/// Can this thread's tasks move to another one?
+fn has_other_threads() -> bool {
+    Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread
+}
+
 impl Uplink {
     /// The stream of one shard.
     pub(super) fn stream(&self, shard: u32) -> String {
@@ -68,7 +74,12 @@ impl Uplink {
 
     pub(super) fn add_entry(&self, pipes: &mut Pipes, batch: &Batch) {
         let low = self.spool.reader().low(batch.spool());
-        let entry = entry::of_batch(batch, &self.config.gateway, low, &self.coding());
+        let pack = || entry::of_batch(batch, &self.config.gateway, low, &self.coding());
+        let entry = match batch.effort() {
+            // Trackers must not wait for it where one thread serves them all.
+            Effort::Thorough if has_other_threads() => block_in_place(pack),
+            _ => pack(),
+        };
         pipes.add(self, batch.shard(), &entry);
     }
 
