@@ -206,14 +206,14 @@ async fn what_cannot_be_replayed_is_said() -> Result<()> {
 async fn a_replay_that_is_killed_or_stopped_is_finished_by_the_next() -> Result<()> {
     let mut stage = Stage::new().await?;
     let mut spool = SpoolOf::new("depot", 1)?;
-    for part in 0..16 {
+    for part in 0..24 {
         let frames = (part * 500..(part + 1) * 500).map(|n| record(IMEI, n));
         stage
             .send(&mut spool, &frames.collect::<Result<Vec<_>>>()?)
             .await?;
     }
     let count = "SELECT count(*) FROM positions";
-    stage.tables.wait_for(count, 8_000).await?;
+    stage.tables.wait_for(count, 12_000).await?;
     let before = rows(&stage).await?;
     for signal in ["-KILL", "-TERM"] {
         stage
@@ -234,7 +234,7 @@ async fn a_replay_that_is_killed_or_stopped_is_finished_by_the_next() -> Result<
         let output =
             tokio::time::timeout(Duration::from_secs(30), child.wait_with_output()).await??;
         let left = stage.count(count).await?;
-        ensure!(left < 8_000, "it was quicker than the signal: {left}");
+        ensure!(left < 12_000, "it was quicker than the signal: {left}");
         if signal == "-TERM" {
             let said = String::from_utf8(output.stderr)?;
             ensure!(
@@ -244,7 +244,7 @@ async fn a_replay_that_is_killed_or_stopped_is_finished_by_the_next() -> Result<
             );
         }
         let told: Value = replay(&stage, &[]).await?.ended(0)?.json()?;
-        ensure!(told["stored"] == 8_000 - left, "{told}, {left} were there");
+        ensure!(told["stored"] == 12_000 - left, "{told}, {left} were there");
         ensure!(rows(&stage).await? == before, "after {signal}");
     }
     Ok(())
