@@ -32,16 +32,16 @@ pub async fn write(
     manner: Manner,
 ) -> Result<(Again, Vec<(usize, String)>), StoreError> {
     let (mut total, mut refused) = (Again::default(), Vec::new());
-    let mut todo = vec![0..units.len()];
-    while let Some(range) = todo.pop() {
-        match patiently(on, &units[range.clone()], manner).await {
+    let mut todo = vec![(0, units.len())];
+    while let Some((from, to)) = todo.pop() {
+        match patiently(on, &units[from..to], manner).await {
             Ok(again) => total += again,
-            Err(error) if error.next() == Next::Split => match range.len() {
-                0 | 1 => refused.push((range.start, chained(&error))),
+            Err(error) if error.next() == Next::Split => match to - from {
+                0 | 1 => refused.push((from, chained(&error))),
                 many => {
-                    let middle = range.start + many / 2;
-                    todo.push(middle..range.end);
-                    todo.push(range.start..middle);
+                    let middle = from + many / 2;
+                    todo.push((middle, to));
+                    todo.push((from, middle));
                 }
             },
             Err(error) => return Err(error),

@@ -38,7 +38,7 @@ pub struct ReplayArgs {
     /// Received from this moment on (gateway clock): 2026-11-22T08:00:00Z, 2026-11-22, or an age: 24h.
     #[arg(long, value_name = "T")]
     from: String,
-    /// Received before this moment.
+    /// Received before this moment; 0s is now.
     #[arg(long, value_name = "T", default_value = "0s")]
     to: String,
     /// Only of this tracker.

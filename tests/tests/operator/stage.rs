@@ -6,12 +6,13 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, ensure};
 use codec::encode::{IoSpec, IoValue};
 use contract::keys::STREAM_TELTONIKA;
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use tests::batches::{Sent, SpoolOf};
 use tests::processes::{Cloud, program_path};
 use tests::servers::{ADMIN, Postgres, Redis, RedisOptions};
-use tests::tables::Tables;
+use tests::tables::{DEADLINE, Tables};
 use tokio::process::Command;
 
 pub(crate) const IMEI: u64 = 350_000_000_000_017;
@@ -68,10 +69,13 @@ impl Stage {
         let url = postgres.create_database().await?;
         let dir = tempfile::tempdir()?;
         let cloud = Cloud::start(dir.path(), Some(dir.path()), &redis, &url, &[]).await?;
-        let admin = redis
-            .client(ADMIN)?
-            .get_multiplexed_async_connection()
-            .await?;
+        // The client's own second is not much on a loaded machine.
+        let patient = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(DEADLINE))
+            .set_response_timeout(Some(DEADLINE));
+        let client = redis.client(ADMIN)?;
+        let admin = client.get_multiplexed_async_connection_with_config(&patient);
+        let admin = admin.await?;
         Ok(Stage {
             cloud,
             tables: Tables::connect(&url).await?,
