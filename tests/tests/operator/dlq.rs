@@ -151,8 +151,11 @@ async fn a_record_that_the_database_refused_comes_alone_and_only_when_it_is_take
     Ok(())
 }
 
+/// Names and values of an entry.
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// The payload of an entry of these frames, and the entry with another payload.
-fn spoilt(fields: &[(Vec<u8>, Vec<u8>)]) -> Result<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)> {
+fn spoilt(fields: &Fields) -> Result<(Vec<u8>, Fields)> {
     let names = fields
         .iter()
         .map(|(name, value)| Ok((std::str::from_utf8(name)?, value.as_slice())));
