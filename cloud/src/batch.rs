@@ -27,6 +27,15 @@ impl StreamId {
         Self { ms, counter: 0 }
     }
 
+    /// The smallest id behind this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        match self.counter.checked_add(1) {
+            Some(counter) => Self { counter, ..self },
+            None => Self::at_ms(self.ms.saturating_add(1)),
+        }
+    }
+
     /// Redis' clock when the item was added, milliseconds since 1970 UTC.
     #[must_use]
     pub fn ms(self) -> u64 {

@@ -7,7 +7,10 @@
 //! records, messages or a dead letter; an item of a newer version, kind or coding is left alone.
 
 use codec::{AvlData, BodyError, Codec7Data, CodecId, MessageData};
-use contract::{Coding, Entry, EntryError, Envelope, Kind, Payload, PayloadError, SettledRanges};
+use contract::{
+    Coding, Entry, EntryError, Envelope, GatewayId, Kind, Payload, PayloadError, SettledRanges,
+    SpoolId,
+};
 use thiserror::Error;
 
 use crate::batch::{DeadLetter, Decoded, EntryId, Frame, Message, Place, Unit};
@@ -113,12 +116,12 @@ fn envelopes(entry: &Entry, arrived_ms: u64) -> Result<Vec<Unit>, Unopened> {
 enum Unopened {
     #[error(transparent)]
     Payload(#[from] PayloadError),
-    #[error("payload holds position {seq}, which its entry does not claim")]
+    #[error("payload holds position {seq}, {STRAY}")]
     Stray { seq: u64 },
 }
 
 fn envelope(entry: &Entry, envelope: &Envelope<'_>, arrived_ms: u64) -> Unit {
-    let frame = Frame {
+    let raw = Frame {
         device: envelope.device.clone(),
         received_at_ms: envelope.received_at_ms,
         transport: envelope.transport.as_u8(),
@@ -126,15 +129,23 @@ fn envelope(entry: &Entry, envelope: &Envelope<'_>, arrived_ms: u64) -> Unit {
         record_count: envelope.record_count,
         data: envelope.bytes.to_vec(),
     };
+    let place = Place {
+        gateway: entry.gateway.clone(),
+        spool: entry.spool,
+        first: envelope.seq.get(),
+        last: envelope.seq.get(),
+        holes: SettledRanges::new(),
+        only_if_known: false,
+    };
+    frame(place, raw, arrived_ms)
+}
+
+/// Reads one raw frame: as it comes, or again from the table. `arrived_ms` is when a clock that can
+/// be trusted saw it, milliseconds since 1970. What cannot be read is in `dead_letters`.
+#[must_use]
+pub fn frame(place: Place, frame: Frame, arrived_ms: u64) -> Unit {
     let mut unit = Unit {
-        place: Some(Place {
-            gateway: entry.gateway.clone(),
-            spool: entry.spool,
-            first: envelope.seq.get(),
-            last: envelope.seq.get(),
-            holes: SettledRanges::new(),
-            only_if_known: false,
-        }),
+        place: Some(place),
         received: 0,
         dead: 0,
         dropped: 0,
@@ -155,6 +166,57 @@ fn envelope(entry: &Entry, envelope: &Envelope<'_>, arrived_ms: u64) -> Unit {
     unit.frame = Some(frame);
     unit
 }
+
+/// First bytes of every zstd frame. Source: RFC 8878, section 3.1.1.
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+
+/// Reads a payload again that was put aside without the entry around it. Its coding is known by its
+/// first bytes: MsgPack of envelopes begins with an array, never with those of zstd.
+///
+/// # Errors
+/// A sentence: why nobody can read it.
+pub fn payload(
+    gateway: &GatewayId,
+    spool: SpoolId,
+    data: &[u8],
+    arrived_ms: u64,
+) -> Result<Vec<Unit>, String> {
+    let coding = match data.starts_with(&ZSTD_MAGIC) {
+        true => Coding::MsgPackZstd,
+        false => Coding::MsgPack,
+    };
+    let opened = Payload::open(&coding, data).map_err(|error| chain(&error))?;
+    let envelopes = opened.envelopes().map_err(|error| chain(&error))?;
+    let seqs = || envelopes.iter().map(|envelope| envelope.seq);
+    let (Some(first), Some(last)) = (seqs().min(), seqs().max()) else {
+        return Err("the payload holds no envelope".to_owned());
+    };
+    let entry = Entry {
+        kind: Kind::Teltonika,
+        gateway: gateway.clone(),
+        spool,
+        first,
+        last,
+        exact: None,
+        low: first,
+        gaps: Vec::new(),
+        records: 0,
+        coding,
+        data: Vec::new(),
+    };
+    let units = envelopes.iter().map(|e| envelope(&entry, e, arrived_ms));
+    Ok(units.collect())
+}
+
+/// Was a payload put aside because it holds what its entry does not claim? It reads well, and is no
+/// more to be believed than before.
+#[must_use]
+pub fn is_stray(reason: &str) -> bool {
+    reason.contains(STRAY)
+}
+
+/// How the reason for a stray position goes on behind its number.
+const STRAY: &str = "which its entry does not claim";
 
 enum Body {
     Records(Vec<crate::batch::Record>),
@@ -317,6 +379,24 @@ fn written_down(fields: &Fields) -> Vec<u8> {
             length.to_be_bytes().into_iter().chain(part.iter().copied())
         })
         .collect()
+}
+
+/// The fields of an unreadable item, from what was written down of them. `None`: cut short.
+#[must_use]
+pub fn read_back(mut bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut parts = Vec::new();
+    while !bytes.is_empty() {
+        let (length, rest) = bytes.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        parts.push(rest.get(..length)?.to_vec());
+        bytes = &rest[length..];
+    }
+    let mut parts = parts.into_iter();
+    let mut fields = Vec::new();
+    while let Some(name) = parts.next() {
+        fields.push((name, parts.next()?));
+    }
+    Some(fields)
 }
 
 /// A dead letter is read without the program at hand: the reason is the whole chain.

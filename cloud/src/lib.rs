@@ -9,15 +9,22 @@
 
 pub mod admin;
 pub mod app;
+pub mod backfill;
 pub mod backoff;
 pub mod batch;
 pub mod check;
 pub mod commands;
 pub mod config;
 pub mod decode;
+pub mod fleet;
+pub mod ledger;
+pub mod letters;
 pub mod metrics;
 pub mod normalise;
+pub mod operator;
 pub mod policies;
 pub mod processor;
+pub mod queue;
+pub mod replay;
 pub mod store;
 pub mod stream;

@@ -9,9 +9,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use cloud::app::{self, RunError};
+use cloud::backfill::{self, BackfillVerb};
 use cloud::check::{self, Mark};
 use cloud::commands::cli::{self, CmdError, CmdVerb};
 use cloud::config::{Config, ENV_PREFIX, KEYS, LogConfig, LogFormat};
+use cloud::fleet::{self, DeviceVerb};
+use cloud::ledger::{self, LedgerArgs};
+use cloud::letters::cli::{self as dlq, DlqVerb};
+use cloud::operator::VerbError;
+use cloud::queue::{self, QueueVerb};
+use cloud::replay::{self, ReplayArgs};
 use cloud::store::{Database, DatabaseError, migrate, policies};
 use cloud::stream::RedisFailure;
 use settings::Settings;
@@ -66,6 +73,28 @@ enum Verb {
     /// Give trackers commands, and see what became of them.
     #[command(subcommand)]
     Cmd(CmdVerb),
+    /// Dead letters: what nobody could read, why, and what to do about it.
+    #[command(subcommand)]
+    Dlq(DlqVerb),
+    /// Decode stored raw frames again: missing rows are put back, wrong ones corrected.
+    #[command(
+        after_help = "Needs raw frames (frames.keep). Doing it twice changes nothing; after an end in the middle it says\nhow to go on. Exit code 1 when frames could not be read or written.\n\nExamples:\n  cloud replay --from 2026-11-01 --to 2026-11-08\n  cloud replay --from 24h --imei 350000000000017 --dry-run"
+    )]
+    Replay(ReplayArgs),
+    /// Fill in frames from files.
+    #[command(subcommand)]
+    Backfill(BackfillVerb),
+    /// What became of every record: does it balance? Exit code 4 when it does not.
+    #[command(
+        after_help = "received = stored + quarantined + duplicate + dead letters + dropped + in flight, in AVL records.\nThe sums are checked against the dead letters and the low edges of all spools; with --device every\nrecord of the tracker's raw frames is looked for.\n\nExamples:\n  cloud ledger --since 24h\n  cloud ledger --device 350000000000017 --since 7d"
+    )]
+    Ledger(LedgerArgs),
+    /// Streams in Redis: look, empty in an emergency, put back.
+    #[command(subcommand)]
+    Queue(QueueVerb),
+    /// Trackers and their families.
+    #[command(subcommand)]
+    Device(DeviceVerb),
     /// Show the settings.
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -112,6 +141,8 @@ enum Failure {
     Database(#[from] DatabaseError),
     #[error(transparent)]
     Cmd(#[from] CmdError),
+    #[error(transparent)]
+    Verb(#[from] VerbError),
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
     #[error("cannot write the result")]
@@ -132,6 +163,7 @@ impl Failure {
             },
             Self::Database(error) => database_code(error),
             Self::Cmd(error) => error.exit_code(),
+            Self::Verb(error) => error.exit_code(),
             Self::Runtime(_) | Self::Output(_) => 1,
         }
     }
@@ -196,9 +228,7 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
     runtime.block_on(async {
         match &arguments.verb {
             Verb::Run { auto_migrate } => {
-                let stop = CancellationToken::new();
-                tokio::spawn(stop_on_signal(stop.clone()));
-                app::run(config, *auto_migrate, stop).await?;
+                app::run(config, *auto_migrate, stopped_on_signal()).await?;
                 Ok(0)
             }
             Verb::Lag { watch } => {
@@ -213,6 +243,18 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
                 let database = Database::new(&config.database)?;
                 Ok(cli::run(&database, verb, arguments.json).await?)
             }
+            Verb::Dlq(verb) => Ok(dlq::run(&config, verb, arguments.json).await?),
+            Verb::Replay(args) => {
+                let stop = stopped_on_signal();
+                Ok(replay::run(&config, args, arguments.json, &stop).await?)
+            }
+            Verb::Backfill(verb) => {
+                let stop = stopped_on_signal();
+                Ok(backfill::run(&config, verb, arguments.json, &stop).await?)
+            }
+            Verb::Ledger(args) => Ok(ledger::run(&config, args, arguments.json).await?),
+            Verb::Queue(verb) => Ok(queue::run(&config, verb, arguments.json).await?),
+            Verb::Device(verb) => Ok(fleet::run(&config, verb, arguments.json).await?),
             Verb::Config(_) | Verb::Version => Ok(0),
         }
     })
@@ -337,6 +379,12 @@ fn logging(config: &LogConfig, arguments: &Arguments) -> Result<(), Failure> {
         .with(lines)
         .init();
     Ok(())
+}
+
+fn stopped_on_signal() -> CancellationToken {
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(stop.clone()));
+    stop
 }
 
 async fn stop_on_signal(stop: CancellationToken) {

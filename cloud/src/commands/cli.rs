@@ -298,7 +298,7 @@ async fn known_imei(on: &mut PgConnection, given: &str, is_new: bool) -> Result<
 }
 
 /// The known IMEI that takes the fewest slips of the finger to `given`.
-fn closest(given: &str, known: &[i64]) -> Option<String> {
+pub(crate) fn closest(given: &str, known: &[i64]) -> Option<String> {
     let known = known.iter().map(|imei| format!("{imei:015}"));
     let measured = known.map(|imei| (strsim::osa_distance(given, &imei), imei));
     let (slips, imei) = measured.min()?;

@@ -338,3 +338,42 @@ fn a_gateway_that_woke_up_in_1970_puts_nothing_into_the_quarantine() {
     let early = super::entry(&early, &fields(&entry)).unwrap();
     assert!(early.units[0].records[0].quarantine.is_some());
 }
+
+#[test]
+fn an_unreadable_item_is_read_back_from_what_was_written_down() {
+    let strange = vec![
+        (b"v".to_vec(), b"1".to_vec()),
+        (b"d".to_vec(), Vec::new()),
+        (vec![0xFF, 0], vec![7; 300]),
+    ];
+    let letter = super::entry(&id(), &strange).unwrap().units.remove(0);
+    let bytes = letter.dead_letters[0].bytes.clone();
+    assert_eq!(read_back(&bytes).unwrap(), strange);
+    for cut in 1..bytes.len() {
+        // Cut at the end of a whole field it is a shorter list; anywhere else nothing.
+        if let Some(fields) = read_back(&bytes[..cut]) {
+            assert_eq!(fields[..], strange[..fields.len()]);
+        }
+    }
+    assert_eq!(read_back(&[0, 0, 0, 9, 1]), None);
+}
+
+#[test]
+fn a_payload_put_aside_is_read_by_its_first_bytes() {
+    let frames = frames(&[&bytes(CODEC8), &bytes(RESPONSE)]);
+    let opened = Payload::open(&Coding::MsgPack, &frames.data).unwrap();
+    let zstd = Payload::pack(&opened.envelopes().unwrap(), &Coding::MsgPackZstd).unwrap();
+    for data in [&frames.data, &zstd] {
+        let units = payload(&frames.gateway, frames.spool, data, 0).unwrap();
+        let firsts: Vec<u64> = units
+            .iter()
+            .filter_map(|u| Some(u.place.as_ref()?.first))
+            .collect();
+        assert_eq!(firsts, [5, 6]);
+        assert_eq!((units[0].records.len(), units[1].messages.len()), (1, 1));
+    }
+    let reason = payload(&frames.gateway, frames.spool, b"?!", 0).unwrap_err();
+    assert!(reason.contains("MsgPack"), "{reason}");
+    let error = Unopened::Stray { seq: 9 };
+    assert!(is_stray(&chain(&error)) && !is_stray(&reason));
+}

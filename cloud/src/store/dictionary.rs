@@ -10,12 +10,23 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::database::{Database, DatabaseError};
+use super::errors::StoreError;
 use crate::normalise::dictionary::{self, CSV, Meaning};
 
 /// Which dictionary this is: xxh3-64 of the file.
 #[must_use]
 pub fn content_hash() -> String {
     format!("{:016x}", twox_hash::XxHash3_64::oneshot(CSV.as_bytes()))
+}
+
+/// Which dictionary is loaded; `None`: none.
+/// # Errors
+/// [`StoreError`].
+pub async fn loaded(on: &mut PgConnection) -> Result<Option<String>, StoreError> {
+    sqlx::query_scalar("SELECT content_hash FROM io_dictionary_version")
+        .fetch_optional(on)
+        .await
+        .map_err(|source| StoreError::new("reading the dictionary's version", source))
 }
 
 /// Loads it unless it is there. `true`: it was not.

@@ -139,19 +139,20 @@ fn printable(payload: &[u8]) -> Option<&str> {
     text.chars().all(plain).then_some(text)
 }
 
+/// Returns how many were not there before.
 pub(super) async fn messages(
     on: &mut PgConnection,
     jobs: &[Job<'_>],
     devices: &Devices,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let all: Vec<_> = envelopes(jobs)
         .flat_map(|(place, frame, unit)| unit.messages.iter().map(move |m| (place, frame, m)))
         .collect();
     if all.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let device_time = |s: u32| time(u64::from(s) * 1_000);
-    sqlx::query(
+    let inserted = sqlx::query(
         "INSERT INTO messages (device_id, received_at, device_time, spool_id, seq, \
              message_index, codec, kind, gateway, payload, text) \
          SELECT * FROM UNNEST($1::int4[], $2::timestamptz[], $3::timestamptz[], $4::int8[], \
@@ -172,7 +173,7 @@ pub(super) async fn messages(
     .execute(on)
     .await
     .map_err(|source| StoreError::new("inserting messages", source))?;
-    Ok(())
+    Ok(inserted.rows_affected())
 }
 
 /// The unique key of `dead_letters`.

@@ -3,6 +3,8 @@
 //! Invariant: rows, dead letters and settled ranges of a batch become visible in one COMMIT, and
 //! only that COMMIT makes a [`Committed`]. Whoever wants to acknowledge must hold one.
 
+pub mod accounts;
+pub mod again;
 pub mod compaction;
 mod copy;
 pub mod database;
@@ -12,12 +14,15 @@ pub mod edges;
 mod envelopes;
 pub mod errors;
 pub mod families;
+pub mod frames;
 mod insert;
+pub mod letters;
 pub mod migrate;
 mod plan;
 pub mod policies;
 mod records;
 pub mod retention;
+pub mod roster;
 mod settle;
 mod values;
 mod writer;

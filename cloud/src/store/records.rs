@@ -2,7 +2,7 @@
 //!
 //! Invariant: a record lives in one of the two tables, whatever the order of its deliveries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::postgres::{PgArguments, PgConnection, Postgres};
 use sqlx::query::QueryAs;
@@ -243,6 +243,129 @@ pub(super) async fn positions(
         .into_iter()
         .map(|(device, at, hash)| (device, at.timestamp_millis(), hash))
         .collect())
+}
+
+// What a decoder makes of a record's bytes; the rest says when it came.
+macro_rules! decoded {
+    ($row:literal) => {
+        concat!(
+            $row,
+            ".latitude, ",
+            $row,
+            ".longitude, ",
+            $row,
+            ".odometer_m, ",
+            $row,
+            ".heading_deg, ",
+            $row,
+            ".speed_kmh, ",
+            $row,
+            ".event_io_id, ",
+            $row,
+            ".external_voltage_mv, ",
+            $row,
+            ".battery_voltage_mv, ",
+            $row,
+            ".altitude_m, ",
+            $row,
+            ".satellites, ",
+            $row,
+            ".priority, ",
+            $row,
+            ".generation_type, ",
+            $row,
+            ".gsm_signal, ",
+            $row,
+            ".valid, ",
+            $row,
+            ".ignition, ",
+            $row,
+            ".movement"
+        )
+    };
+}
+macro_rules! same_row {
+    () => {
+        "p.device_id = a.device_id AND p.fix_time = a.fix_time AND p.record_hash = a.record_hash"
+    };
+}
+
+/// Leaves only those whose row in `positions` says something else. Looked for before anything is
+/// changed: an UPDATE unpacks every compressed batch it looks into.
+pub(super) async fn differing(
+    on: &mut PgConnection,
+    rows: &mut Rows<'_>,
+) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let times: Vec<Time> = rows.keys().map(|key| time(key.1.cast_unsigned())).collect();
+    let asked: Asked<'_, (i32, Time, i32)> = sqlx::query_as(concat!(
+        "SELECT p.device_id, p.fix_time, p.record_hash FROM UNNEST(",
+        arrays!(),
+        ", $21::timestamptz[]) AS a(",
+        columns!(),
+        ", io, fix_time) JOIN positions p ON ",
+        same_row!(),
+        " WHERE (",
+        decoded!("p"),
+        ") IS DISTINCT FROM (",
+        decoded!("a"),
+        ") OR p.io <> a.io::jsonb"
+    ));
+    let found = bind_columns(asked, rows)
+        .bind(times)
+        .fetch_all(on)
+        .await
+        .map_err(|source| StoreError::new("comparing positions", source))?;
+    let found: BTreeSet<Key> = found
+        .into_iter()
+        .map(|(device, at, hash)| (device, at.timestamp_millis(), hash))
+        .collect();
+    rows.retain(|key, _| found.contains(key));
+    Ok(())
+}
+
+/// Writes into rows that are there what the decoder makes of them now, and into the latest
+/// positions where they are among them.
+pub(super) async fn correct(on: &mut PgConnection, rows: &Rows<'_>) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let times: Vec<Time> = rows.keys().map(|key| time(key.1.cast_unsigned())).collect();
+    let asked: Asked<'_, (i32,)> = sqlx::query_as(concat!(
+        "UPDATE positions p SET (latitude, longitude, odometer_m, heading_deg, speed_kmh, \
+             event_io_id, external_voltage_mv, battery_voltage_mv, altitude_m, satellites, \
+             priority, generation_type, gsm_signal, valid, ignition, movement, io) = (",
+        decoded!("a"),
+        ", a.io::jsonb) FROM UNNEST(",
+        arrays!(),
+        ", $21::timestamptz[]) AS a(",
+        columns!(),
+        ", io, fix_time) WHERE ",
+        same_row!(),
+        " RETURNING p.device_id"
+    ));
+    bind_columns(asked, rows)
+        .bind(times)
+        .fetch_all(&mut *on)
+        .await
+        .map_err(|source| StoreError::new("correcting positions", source))?;
+    let mut devices: Vec<i32> = rows.keys().map(|key| key.0).collect();
+    devices.dedup();
+    sqlx::query(
+        "UPDATE device_latest l SET (latitude, longitude, altitude_m, heading_deg, speed_kmh, \
+             satellites, ignition, movement, odometer_m, external_voltage_mv) = \
+             (p.latitude, p.longitude, p.altitude_m, p.heading_deg, p.speed_kmh, p.satellites, \
+              p.ignition, p.movement, p.odometer_m, p.external_voltage_mv) \
+         FROM positions p WHERE l.device_id = ANY($1) AND p.device_id = l.device_id \
+             AND p.fix_time = l.fix_time AND p.record_hash = l.record_hash",
+    )
+    .bind(devices)
+    .execute(on)
+    .await
+    .map_err(|source| StoreError::new("correcting the latest positions", source))?;
+    Ok(())
 }
 
 pub(super) async fn quarantine(

@@ -161,7 +161,9 @@ fn escaped(name: &str) -> String {
 }
 
 /// Every stream whose key matches; keys of other types and keys that are no text are left out.
-async fn scan(link: &Link, pattern: &str) -> Result<Vec<String>, RedisFailure> {
+/// # Errors
+/// [`RedisFailure`].
+pub async fn scan(link: &Link, pattern: &str) -> Result<Vec<String>, RedisFailure> {
     let mut keys = Vec::new();
     let mut cursor = "0".to_owned();
     loop {

@@ -84,7 +84,7 @@ pub async fn standing(link: &Link, stream: &Stream, group: &str) -> Result<Stand
 }
 
 /// Field `n`; an item without one is none of ours and holds no records.
-fn records(item: &reply::Item) -> u64 {
+pub(crate) fn records(item: &reply::Item) -> u64 {
     let fields = item.1.as_deref().unwrap_or_default();
     let name = contract::entry::field::RECORDS.as_bytes();
     let count = fields.iter().find(|(found, _)| found == name);

@@ -67,7 +67,7 @@ pub async fn groups(link: &Link, stream: &str) -> Result<Vec<GroupState>, RedisF
 /// The clock of Redis, which ids are made of: milliseconds since 1970 UTC. Ours where this user may
 /// not ask: only what is acknowledged is trimmed, so a clock that is off costs nothing but time to
 /// read again.
-pub(super) async fn now_ms(link: &Link) -> Result<u64, RedisFailure> {
+pub(crate) async fn now_ms(link: &Link) -> Result<u64, RedisFailure> {
     match link.ask::<(u64, u64)>("TIME", &cmd("TIME")).await {
         Ok((seconds, micros)) => Ok(seconds * 1_000 + micros / 1_000),
         Err(failure) if failure.code() == Some("NOPERM") => Ok(metrics::now_ms()),

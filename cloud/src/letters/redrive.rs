@@ -1,0 +1,79 @@
+//! Dead letters read again, and written as what they are.
+//!
+//! Invariant: rows and the end of the letter are one transaction; a letter that fails stays as it was.
+
+use sqlx::Acquire as _;
+use sqlx::postgres::PgConnection;
+
+use super::today;
+use crate::store::again::{self, Again};
+use crate::store::errors::{Next, StoreError};
+use crate::store::letters::{self, End};
+
+/// What became of one dead letter.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Its records are rows now.
+    Done(Again),
+    /// It is no frame of a tracker.
+    Skipped(String),
+    /// It stays.
+    Still(String),
+    /// Somebody else was here before.
+    Gone,
+}
+
+/// Times a deadlock and the like are tried again.
+const TRIES: u32 = 5;
+
+/// Reads one again and writes it; with `dry_run` everything is taken back at the end.
+pub(super) async fn one(
+    on: &mut PgConnection,
+    id: i64,
+    keep_frames: bool,
+    dry_run: bool,
+) -> Result<Outcome, StoreError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match attempt(on, id, keep_frames, dry_run).await {
+            Err(error) if error.next() == Next::Split => {
+                return Ok(Outcome::Still(chained(&error)));
+            }
+            Err(error) if error.next() == Next::RetryNow && tries < TRIES => {}
+            done => return done,
+        }
+    }
+}
+
+fn chained(error: &StoreError) -> String {
+    crate::stream::consumer::chained(error)
+}
+
+async fn attempt(
+    on: &mut PgConnection,
+    id: i64,
+    keep_frames: bool,
+    dry_run: bool,
+) -> Result<Outcome, StoreError> {
+    let failed = |source| StoreError::new("redriving a dead letter", source);
+    let mut on = on.begin().await.map_err(failed)?;
+    let Some(letter) = letters::find(&mut on, id, true).await? else {
+        return Ok(Outcome::Gone);
+    };
+    let units = match today::read(&letter) {
+        Ok(units) => units,
+        Err(still) if still.not_for_us => return Ok(Outcome::Skipped(still.reason)),
+        Err(still) => return Ok(Outcome::Still(still.reason)),
+    };
+    // A record alone is no frame as it was received.
+    let keep_frames = keep_frames && letter.record_index.is_none();
+    let again = again::rows(&mut on, &units, keep_frames).await?;
+    letters::end(&mut on, &letter, End::Read(again)).await?;
+    let ended = match dry_run {
+        true => on.rollback().await,
+        false => on.commit().await,
+    };
+    ended.map_err(failed)?;
+    Ok(Outcome::Done(again))
+}
