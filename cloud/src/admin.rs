@@ -87,10 +87,9 @@ impl Admin {
         let mut standings = Vec::new();
         let asking = async {
             for stream in self.streams.all() {
-                match lag::standing(&self.link, &stream, &self.stream.group).await {
-                    Ok(standing) => standings.push(standing),
-                    Err(_) => break,
-                }
+                // In a cluster others may answer where one does not.
+                let standing = lag::standing(&self.link, &stream, &self.stream.group).await;
+                standings.extend(standing.ok());
             }
         };
         // What is missing is not told; whether Redis answers stands beside it.

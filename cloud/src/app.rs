@@ -22,7 +22,8 @@ use crate::config::{Config, PolicyConfig, StreamConfig};
 use crate::metrics::Metrics;
 use crate::policies;
 use crate::processor::Processor;
-use crate::store::{self, Database, DatabaseError, Timescale, Writer, edges, migrate};
+use crate::store::edges::EdgeReader;
+use crate::store::{self, Database, DatabaseError, Timescale, Writer, migrate};
 use crate::stream::claimer::Claimer;
 use crate::stream::consumer::{Consumer, chained};
 use crate::stream::floor::{self, Board, Tables};
@@ -295,7 +296,7 @@ impl Parts {
             stop.clone(),
         );
         self.spawn("finder", finder);
-        let tables = SettledTables(self.database.clone());
+        let tables = SettledTables(EdgeReader::new(self.database.clone()));
         let floor = floor::run(
             link.clone(),
             board,
@@ -417,11 +418,11 @@ fn writers(config: &Config) -> usize {
 }
 
 /// The tables, as the floor wants to see them.
-struct SettledTables(Database);
+struct SettledTables(EdgeReader);
 
 impl Tables for SettledTables {
     async fn floors(&self) -> Option<HashMap<GatewayId, HashMap<SpoolId, SettledRanges>>> {
-        match edges::edges(&self.0).await {
+        match self.0.read().await {
             Ok(edges) => Some(edges),
             Err(error) => {
                 debug!(error = chained(&error), "cannot read settled ranges");

@@ -16,11 +16,16 @@ pub const ENV_PREFIX: &str = "CLOUD";
 pub static KEYS: &[Key] = &[
     Key::new(
         "redis.url",
-        "Where the stream lives: redis://, or rediss:// for TLS.",
+        "Where the stream lives: redis://, or rediss:// for TLS; several nodes of a cluster with commas between them.",
     )
     .aliases(&["REDIS_URL"])
     .default("redis://127.0.0.1:6379")
     .secret(),
+    Key::new(
+        "redis.cluster",
+        "Is it a Redis Cluster? auto: several nodes in redis.url are one, a single one is asked; true; false.",
+    )
+    .default("auto"),
     Key::new("redis.cert", "Client certificate (PEM file) for rediss://.").default(""),
     Key::new("redis.key", "Key of the client certificate (PEM file).").default(""),
     Key::new(
@@ -179,8 +184,10 @@ pub struct Config {
 /// How to reach Redis. `Debug` is not derived: the URL may hold a password.
 #[derive(Clone)]
 pub struct RedisConfig {
-    /// With its password.
+    /// With its password; several nodes of a cluster with commas between them.
     pub url: String,
+    /// One server or a cluster.
+    pub cluster: ClusterMode,
     /// Client certificate and key, PEM files.
     pub identity: Option<(PathBuf, PathBuf)>,
     /// Certificate authority, PEM file.
@@ -189,8 +196,27 @@ pub struct RedisConfig {
 
 impl std::fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&settings::without_password(&self.url))
+        let shown: Vec<String> = self.urls().map(settings::without_password).collect();
+        f.write_str(&shown.join(","))
     }
+}
+
+impl RedisConfig {
+    /// Each address in `url`.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        settings::redis_urls(&self.url)
+    }
+}
+
+/// What Redis is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterMode {
+    /// It is asked.
+    Auto,
+    /// A cluster.
+    Yes,
+    /// One server.
+    No,
 }
 
 /// What to read.
@@ -389,7 +415,26 @@ fn redis(settings: &Settings) -> Result<RedisConfig, SettingsError> {
         let expected = "rediss://…, since certificates are given";
         return Err(settings.invalid("redis.url", expected, None));
     }
-    Ok(RedisConfig { url, identity, ca })
+    let is_tls = |url: &str| url.starts_with("rediss://");
+    if settings::redis_urls(&url).any(|node| is_tls(node) != is_tls(&url)) {
+        let expected = "rediss:// for every node, or redis:// for every node";
+        return Err(settings.invalid("redis.url", expected, None));
+    }
+    let cluster = match settings.choice("redis.cluster", &["auto", "true", "false"])? {
+        "true" => ClusterMode::Yes,
+        "false" => ClusterMode::No,
+        _ => ClusterMode::Auto,
+    };
+    if cluster == ClusterMode::No && settings::redis_urls(&url).count() > 1 {
+        let expected = "auto or true, since redis.url has several nodes";
+        return Err(settings.invalid("redis.cluster", expected, None));
+    }
+    Ok(RedisConfig {
+        url,
+        cluster,
+        identity,
+        ca,
+    })
 }
 
 fn commands(settings: &Settings) -> Result<Option<CommandsConfig>, SettingsError> {
@@ -460,6 +505,32 @@ mod tests {
         assert_eq!(config.store.batch_wait, Duration::from_millis(200));
         assert_eq!(config.database.timescale, Timescale::Auto);
         assert_eq!(config.http.unwrap().port(), 8081);
+    }
+
+    #[test]
+    fn several_nodes_are_a_cluster_and_nothing_else() {
+        let redis = |lines: &str| read(&format!("[redis]\n{lines}"), &[]);
+        let one = redis("url = \"redis://u:secret@a\"").unwrap().redis;
+        assert_eq!((one.cluster, one.urls().count()), (ClusterMode::Auto, 1));
+        let two = redis("url = \"redis://u:secret@a,redis://u:secret@b\"").unwrap();
+        assert_eq!(two.redis.urls().count(), 2);
+        assert_eq!(
+            format!("{:?}", two.redis),
+            "redis://u:***@a,redis://u:***@b"
+        );
+        let set = redis("cluster = true").unwrap().redis;
+        assert_eq!(set.cluster, ClusterMode::Yes);
+        for (lines, key) in [
+            (
+                "url = \"redis://a,redis://b\"\ncluster = false",
+                "redis.cluster",
+            ),
+            ("url = \"redis://a,rediss://b\"", "redis.url"),
+            ("cluster = \"perhaps\"", "redis.cluster"),
+        ] {
+            let refused = redis(lines).map(drop).unwrap_err().to_string();
+            assert!(refused.contains(key), "{refused}");
+        }
     }
 
     #[test]

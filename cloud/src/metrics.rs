@@ -3,10 +3,10 @@
 //! Why one file: an operator looks for a name and finds its meaning beside it; nothing that can
 //! lose something may go uncounted. Shells count; pure code returns outcomes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::stream::Standing;
@@ -51,7 +51,9 @@ macro_rules! metrics {
             $($(#[doc = $help])+ pub $field: Number,)+
             /// What each writer last met; the gauges show the worst of them.
             writers: Mutex<BTreeMap<usize, Trouble>>,
-            /// Did Redis answer last time?
+            /// Streams whose reader got no answer last time.
+            unanswered: Mutex<BTreeSet<Arc<str>>>,
+            /// Did Redis answer every reader last time?
             pub redis_connected: AtomicBool,
             /// Did the database answer last time?
             pub database_connected: AtomicBool,
@@ -164,9 +166,18 @@ impl Metrics {
         self.errors.add(1);
     }
 
-    /// Notes whether Redis answers.
-    pub fn redis(&self, connected: bool) {
-        self.redis_connected.store(connected, Ordering::Relaxed);
+    /// Notes whether Redis answers the reader of this stream. In a cluster one may be cut off while
+    /// others read.
+    pub fn redis(&self, stream: &Arc<str>, answers: bool) {
+        let unanswered = self.unanswered.lock();
+        let mut unanswered = unanswered.unwrap_or_else(PoisonError::into_inner);
+        if answers {
+            unanswered.remove(stream);
+        } else {
+            unanswered.insert(stream.clone());
+        }
+        self.redis_connected
+            .store(unanswered.is_empty(), Ordering::Relaxed);
     }
 
     /// How often in a row the database did not take the batch of this writer.

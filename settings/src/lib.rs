@@ -45,9 +45,11 @@ mod mask;
 mod nearest;
 mod typed;
 mod units;
+mod urls;
 
 pub use error::{Invalid, Origin, Problem, SettingsError};
 pub use key::Key;
 pub use layers::{Row, Settings};
 pub use mask::without_password;
 pub use units::duration;
+pub use urls::redis_urls;

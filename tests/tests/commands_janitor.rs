@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use cloud::commands::janitor;
-use cloud::config::{RedisConfig, StreamConfig};
+use cloud::config::{ClusterMode, RedisConfig, StreamConfig};
 use cloud::stream::Link;
 use contract::{GatewayId, keys};
 use redis::AsyncCommands as _;
@@ -20,6 +20,7 @@ async fn yard() -> Result<(Redis, MultiplexedConnection, Link)> {
     let admin = admin.get_multiplexed_async_connection().await?;
     let identity = redis.identity(PROCESSOR);
     let config = RedisConfig {
+        cluster: ClusterMode::Auto,
         url: redis.url(PROCESSOR),
         identity: Some((identity.cert.clone(), identity.key.clone())),
         ca: Some(redis.ca().to_owned()),

@@ -76,6 +76,21 @@ pub(super) async fn alive(
     let mut alive = HashSet::new();
     let gateways: Vec<GatewayId> = gateways.into_iter().collect();
     for chunk in gateways.chunks(CHUNK) {
+        if link.is_cluster() {
+            // Each heartbeat has a slot of its own.
+            let exists = |gateway| {
+                let mut ask = cmd("EXISTS");
+                ask.arg(keys::heartbeat(gateway));
+                ask
+            };
+            let asked = link.ask_all("EXISTS", chunk.iter().map(exists).collect());
+            for (gateway, beats) in chunk.iter().zip(asked.await) {
+                if beats? {
+                    alive.insert(gateway.clone());
+                }
+            }
+            continue;
+        }
         let mut ask = cmd("MGET");
         for gateway in chunk {
             ask.arg(keys::heartbeat(gateway));

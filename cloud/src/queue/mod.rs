@@ -134,7 +134,6 @@ async fn list(link: &Link, config: &Config, json: bool) -> Result<u8, VerbError>
     names.extend(finder::scan(link, "commands:*").await?);
     names.extend(config.stream.dead_letter.clone());
     names.dedup();
-    let now_ms = trimmer::now_ms(link).await?;
     let mut out = std::io::stdout().lock();
     if !json {
         writeln!(
@@ -150,6 +149,7 @@ async fn list(link: &Link, config: &Config, json: bool) -> Result<u8, VerbError>
             }
             continue;
         };
+        let now_ms = trimmer::now_ms(link, &name).await?;
         let age_s = held.oldest.map(|id| now_ms.saturating_sub(id.ms()) / 1_000);
         if json {
             let groups: Vec<_> = held

@@ -10,15 +10,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, RedisResult, Value, cmd};
+use redis::{Cmd, Value, cmd};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::finder::Stream;
 use super::intake::{Delivery, Intake};
-use super::link::{Redis, RedisFailure};
+use super::link::{Reader, Redis, RedisFailure};
 use super::loss::{Counts, Trims};
 use super::reply;
 use crate::backoff::Backoff;
@@ -99,8 +98,8 @@ impl Consumer {
             if lost && std::mem::take(&mut state.has_read) {
                 continue;
             }
-            self.metrics
-                .redis(matches!(failure, RedisFailure::Refused { .. }));
+            let answers = matches!(failure, RedisFailure::Refused { .. });
+            self.metrics.redis(&self.stream.name, answers);
             let pause = backoff.pause();
             warn!(
                 stream = %self.stream.name,
@@ -121,16 +120,16 @@ impl Consumer {
         backoff: &mut Backoff,
         state: &mut State,
     ) -> Ended {
-        let connecting = self.redis.connect(BLOCK);
-        let connection = tokio::select! {
+        let opening = Reader::open(self.redis.clone(), &self.stream.name, BLOCK);
+        let reader = tokio::select! {
             () = stop.cancelled() => return Ended::Stopped,
-            connection = connecting => connection,
+            reader = opening => reader,
         };
-        let mut connection = match connection {
-            Ok(connection) => connection,
+        let mut reader = match reader {
+            Ok(reader) => reader,
             Err(failure) => return Ended::Failed(failure),
         };
-        match self.create_group(&mut connection).await {
+        match self.create_group(&mut reader).await {
             Ok(true) if state.group_was_there => {
                 self.tell_loss(state, "lost or emptied");
             }
@@ -155,19 +154,19 @@ impl Consumer {
         while !stop.is_cancelled() {
             // First before anything is read: a loss ahead of us is behind us a moment later.
             if Instant::now() >= look_at {
-                self.look_for_trims(&mut connection, state).await;
+                self.look_for_trims(&mut reader, state).await;
                 look_at = Instant::now() + LOOK_INTERVAL;
             }
             let command = self.read_command(after.as_deref());
-            let answer: Value = match command.query_async(&mut connection).await {
+            let answer: Value = match reader.ask("XREADGROUP", &command).await {
                 Ok(answer) => answer,
-                Err(source) => return Ended::Failed(self.redis.failure("XREADGROUP", source)),
+                Err(failure) => return Ended::Failed(failure),
             };
             backoff.reset();
             state.has_read = true;
             state.group_was_there = true;
             state.loss_told = false;
-            self.metrics.redis(true);
+            self.metrics.redis(&self.stream.name, true);
             let items = reply::read_group(&answer);
             if let Some(place) = &mut after {
                 match items.last() {
@@ -177,7 +176,7 @@ impl Consumer {
             }
             for (id, fields) in items {
                 let Some(fields) = fields else {
-                    if let Err(failure) = self.drop_deleted(id, &mut connection).await {
+                    if let Err(failure) = self.drop_deleted(id, &mut reader).await {
                         return Ended::Failed(failure);
                     }
                     continue;
@@ -197,34 +196,27 @@ impl Consumer {
     }
 
     /// `false`: it was there.
-    async fn create_group(&self, on: &mut MultiplexedConnection) -> Result<bool, RedisFailure> {
+    async fn create_group(&self, reader: &mut Reader) -> Result<bool, RedisFailure> {
         let mut create = cmd("XGROUP");
         create.arg("CREATE").arg(&*self.stream.name);
         create.arg(&self.config.group).arg("0");
         if self.stream.named {
             create.arg("MKSTREAM");
         }
-        match create.exec_async(on).await {
+        match reader.ask::<()>("XGROUP CREATE", &create).await {
             Ok(()) => Ok(true),
-            Err(error) if error.code() == Some("BUSYGROUP") => Ok(false),
-            Err(source) => Err(self.redis.failure("XGROUP CREATE", source)),
+            Err(failure) if failure.code() == Some("BUSYGROUP") => Ok(false),
+            Err(failure) => Err(failure),
         }
     }
 
     /// A pending item whose bytes are gone: counted, and pending no longer.
-    async fn drop_deleted(
-        &self,
-        id: StreamId,
-        on: &mut MultiplexedConnection,
-    ) -> Result<(), RedisFailure> {
+    async fn drop_deleted(&self, id: StreamId, reader: &mut Reader) -> Result<(), RedisFailure> {
         let mut ack = cmd("XACK");
         ack.arg(&*self.stream.name)
             .arg(&self.config.group)
             .arg(id.to_string());
-        let dropped: u64 = ack
-            .query_async(on)
-            .await
-            .map_err(|source| self.redis.failure("XACK", source))?;
+        let dropped: u64 = reader.ask("XACK", &ack).await?;
         let entry: EntryId = self.stream.entry(id);
         self.metrics.deleted_unread.add(dropped);
         warn!(%entry, "a pending item was deleted by somebody before it was stored");
@@ -232,8 +224,8 @@ impl Consumer {
     }
 
     /// That it cannot be asked now is no reason not to read.
-    async fn look_for_trims(&self, on: &mut MultiplexedConnection, state: &mut State) {
-        let Ok(Some(counts)) = self.counts(on).await else {
+    async fn look_for_trims(&self, reader: &mut Reader, state: &mut State) {
+        let Ok(Some(counts)) = self.counts(reader).await else {
             return;
         };
         let lost = state.trims.look(&counts);
@@ -247,13 +239,13 @@ impl Consumer {
         }
     }
 
-    async fn counts(&self, on: &mut MultiplexedConnection) -> RedisResult<Option<Counts>> {
+    async fn counts(&self, reader: &mut Reader) -> Result<Option<Counts>, RedisFailure> {
         let mut info = cmd("XINFO");
         info.arg("STREAM").arg(&*self.stream.name);
-        let stream = reply::stream(&info.query_async(on).await?);
+        let stream = reply::stream(&reader.ask("XINFO STREAM", &info).await?);
         let mut info = cmd("XINFO");
         info.arg("GROUPS").arg(&*self.stream.name);
-        let groups = reply::groups(&info.query_async(on).await?);
+        let groups = reply::groups(&reader.ask("XINFO GROUPS", &info).await?);
         let ours = groups.into_iter().find(|g| g.name == self.config.group);
         let (Some((added, length, first)), Some(group)) = (stream, ours) else {
             return Ok(None);

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::consumer::chained;
-use super::link::{Link, RedisFailure};
+use super::link::{Link, Node, RedisFailure};
 use crate::backoff::Backoff;
 use crate::batch::{EntryId, StreamId};
 use crate::config::StreamConfig;
@@ -82,14 +82,15 @@ pub async fn run(
     named(&config).into_iter().for_each(take_in);
     let mut backoff = Backoff::default();
     loop {
-        let looking = find(&link, &config);
-        let found = tokio::select! {
+        let mut found = BTreeSet::new();
+        let looking = look(&link, &config, &mut found);
+        let looked = tokio::select! {
             () = stop.cancelled() => return,
-            found = looking => found,
+            looked = looking => looked,
         };
-        let pause = match found {
-            Ok(found) => {
-                found.into_iter().for_each(take_in);
+        found.into_iter().for_each(take_in);
+        let pause = match looked {
+            Ok(()) => {
                 backoff.reset();
                 config.look_every
             }
@@ -120,25 +121,48 @@ pub fn named(config: &StreamConfig) -> Vec<Stream> {
 /// # Errors
 /// [`RedisFailure`].
 pub async fn find(link: &Link, config: &StreamConfig) -> Result<Vec<Stream>, RedisFailure> {
+    let mut found = BTreeSet::new();
+    look(link, config, &mut found).await?;
+    Ok(found.into_iter().collect())
+}
+
+/// The same, with what was found so far in `found` even when a node of a cluster does not answer:
+/// the others are looked at all the same, and the first failure is told at the end.
+async fn look(
+    link: &Link,
+    config: &StreamConfig,
+    found: &mut BTreeSet<Stream>,
+) -> Result<(), RedisFailure> {
+    let mut looked = Ok(());
+    for node in link.masters().await? {
+        looked = looked.and(look_at(link, &node, config, found).await);
+    }
+    looked
+}
+
+async fn look_at(
+    link: &Link,
+    node: &Node,
+    config: &StreamConfig,
+    found: &mut BTreeSet<Stream>,
+) -> Result<(), RedisFailure> {
     let shards = config.names.iter().map(|name| {
         let literal = escaped(name);
         format!("{literal}:*")
     });
-    let mut found = BTreeSet::new();
     for pattern in shards.chain(config.pattern.clone()) {
         let by_pattern = config.pattern.as_deref() == Some(pattern.as_str());
-        for key in scan(link, &pattern).await? {
+        for key in scan_node(link, node, &pattern).await? {
             let is_ours = config.dead_letter.as_deref() == Some(key.as_str());
             if !is_ours && belongs(&key, &config.names, by_pattern) {
-                found.insert(key);
+                found.insert(Stream {
+                    name: key.into(),
+                    named: false,
+                });
             }
         }
     }
-    let stream = |name: String| Stream {
-        name: name.into(),
-        named: false,
-    };
-    Ok(found.into_iter().map(stream).collect())
+    Ok(())
 }
 
 /// Is this one to be read? `by_pattern`: the configured pattern found it.
@@ -160,17 +184,26 @@ fn escaped(name: &str) -> String {
     pattern
 }
 
-/// Every stream whose key matches; keys of other types and keys that are no text are left out.
+/// Every stream on any node whose key matches; keys of other types and keys that are no text are
+/// left out.
 /// # Errors
 /// [`RedisFailure`].
 pub async fn scan(link: &Link, pattern: &str) -> Result<Vec<String>, RedisFailure> {
+    let mut keys = Vec::new();
+    for node in link.masters().await? {
+        keys.extend(scan_node(link, &node, pattern).await?);
+    }
+    Ok(keys)
+}
+
+async fn scan_node(link: &Link, node: &Node, pattern: &str) -> Result<Vec<String>, RedisFailure> {
     let mut keys = Vec::new();
     let mut cursor = "0".to_owned();
     loop {
         let mut scan = cmd("SCAN");
         scan.arg(&cursor).arg("MATCH").arg(pattern);
         scan.arg("COUNT").arg(SCAN_COUNT).arg("TYPE").arg("stream");
-        let (next, some): (String, Vec<Vec<u8>>) = link.ask("SCAN", &scan).await?;
+        let (next, some): (String, Vec<Vec<u8>>) = link.ask_node(node, "SCAN", &scan).await?;
         keys.extend(
             some.into_iter()
                 .filter_map(|key| String::from_utf8(key).ok()),

@@ -4,14 +4,15 @@
 //! everything. Why from the database: another processor's commits count as much as ours.
 //!
 //! Invariant: only what was committed is ever published: from a [`Committed`], from the tables, or
-//! what another processor published from those.
+//! what another processor published from those. One gateway's floor that Redis does not take holds
+//! back no other's.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contract::{GatewayId, SettledRanges, SpoolId, command, keys, version};
-use redis::cmd;
+use redis::{Cmd, cmd};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -144,6 +145,8 @@ async fn publish(
     floors: Vec<(GatewayId, Vec<(String, String)>)>,
     all: bool,
 ) -> Result<(), RedisFailure> {
+    // In a cluster the keys are on different nodes: what one does not take, others do.
+    let mut published = Ok(());
     if all {
         let mut contract = cmd("HSET");
         contract.arg(keys::CONTRACT);
@@ -153,38 +156,50 @@ async fn publish(
         contract
             .arg(version::FIELD_WRITES)
             .arg(command::ORDER_VERSION);
-        link.ask::<()>("HSET contract", &contract).await?;
+        published = link.ask("HSET contract", &contract).await;
     }
-    for (gateway, spools) in floors {
-        let key = keys::floor(&gateway);
-        let there = if all {
-            // Read from the tables a moment ago: complete, and it must replace what is wrong.
-            vec![None; spools.len()]
-        } else {
-            published(link, &key, &spools).await?
+    // Read from the tables a moment ago: complete, and it must replace what is wrong.
+    let there = if all {
+        floors
+            .iter()
+            .map(|(_, spools)| Ok(vec![None; spools.len()]))
+            .collect()
+    } else {
+        let asked = floors
+            .iter()
+            .map(|(gateway, spools)| there(gateway, spools));
+        link.ask_all("HMGET floor", asked.collect()).await
+    };
+    let mut puts = Vec::with_capacity(floors.len());
+    for ((gateway, spools), there) in floors.into_iter().zip(there) {
+        let there: Vec<Option<String>> = match there {
+            Ok(there) => there,
+            Err(failure) => {
+                published = published.and(Err(failure));
+                continue;
+            }
         };
         let mut floor = cmd("HSET");
-        floor.arg(&key);
+        floor.arg(keys::floor(&gateway));
         for ((spool, ranges), there) in spools.into_iter().zip(there) {
             floor.arg(spool).arg(merged(ranges, there.as_deref()));
         }
-        link.ask::<()>("HSET floor", &floor).await?;
+        puts.push(floor);
     }
-    Ok(())
+    for put in link.ask_all("HSET floor", puts).await {
+        published = published.and(put);
+    }
+    published
 }
 
-/// What stands in Redis: the commits of other processors since the tables were last read.
-async fn published(
-    link: &Link,
-    key: &str,
-    spools: &[(String, String)],
-) -> Result<Vec<Option<String>>, RedisFailure> {
+/// Asks what stands in Redis: the commits of other processors since the tables were last read.
+fn there(gateway: &GatewayId, spools: &[(String, String)]) -> Cmd {
     let mut get = cmd("HMGET");
-    get.arg(key);
+    get.arg(keys::floor(gateway));
     for (spool, _) in spools {
         get.arg(spool);
     }
-    link.ask("HMGET floor", &get).await
+    get
 }
 
 /// Both together; what cannot be read is replaced.

@@ -78,7 +78,7 @@ pub async fn standing(link: &Link, stream: &Stream, group: &str) -> Result<Stand
     pending.arg(&*stream.name).arg(group);
     let pending = reply::oldest_pending(&link.ask("XPENDING", &pending).await?);
     let unread = unread.first().map(|item| item.0);
-    let now_ms = trimmer::now_ms(link).await?;
+    let now_ms = trimmer::now_ms(link, &stream.name).await?;
     standing.age_s = Some(age_s(pending, unread, now_ms));
     Ok(standing)
 }

@@ -5,7 +5,10 @@
 //! (the client's default of half a second loses items into the pending list unseen).
 
 pub mod claimer;
+pub mod cluster;
+mod connect;
 pub mod consumer;
+mod failure;
 pub mod finder;
 pub mod floor;
 pub mod intake;

@@ -64,11 +64,15 @@ pub async fn groups(link: &Link, stream: &str) -> Result<Vec<GroupState>, RedisF
     }
 }
 
-/// The clock of Redis, which ids are made of: milliseconds since 1970 UTC. Ours where this user may
-/// not ask: only what is acknowledged is trimmed, so a clock that is off costs nothing but time to
-/// read again.
-pub(crate) async fn now_ms(link: &Link) -> Result<u64, RedisFailure> {
-    match link.ask::<(u64, u64)>("TIME", &cmd("TIME")).await {
+/// The clock of the node that has the stream, which its ids are made of: milliseconds since 1970
+/// UTC. Ours where this user may not ask: only what is acknowledged is trimmed, so a clock that is
+/// off costs nothing but time to read again.
+pub(crate) async fn now_ms(link: &Link, stream: &str) -> Result<u64, RedisFailure> {
+    let key = Some(stream.as_bytes());
+    match link
+        .ask_beside::<(u64, u64)>(key, "TIME", &cmd("TIME"))
+        .await
+    {
         Ok((seconds, micros)) => Ok(seconds * 1_000 + micros / 1_000),
         Err(failure) if failure.code() == Some("NOPERM") => Ok(metrics::now_ms()),
         Err(failure) => Err(failure),
@@ -87,7 +91,7 @@ pub(crate) async fn trim(link: &Link, stream: &str, keep: Duration) -> Result<u6
         let answer: Value = link.ask("XPENDING", &pending).await?;
         standing.push((group.last_delivered, reply::oldest_pending(&answer)));
     }
-    let now_ms = now_ms(link).await?;
+    let now_ms = now_ms(link, stream).await?;
     let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
     let Some(cut) = cut(&standing, now_ms.saturating_sub(keep_ms)) else {
         return Ok(0);

@@ -113,18 +113,7 @@ impl RedisConfig {
 
     /// Each address in `url`.
     pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
-        // A comma alone may stand in a password.
-        let mut rest = self.url.as_str();
-        std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            let ends = [",redis://", ",rediss://"].map(|next| rest.find(next));
-            let end = ends.into_iter().flatten().min();
-            let (url, behind) = end.map_or((rest, ""), |end| (&rest[..end], &rest[end + 1..]));
-            rest = behind;
-            Some(url)
-        })
+        settings::redis_urls(&self.url)
     }
 
     fn is_tls(&self) -> bool {

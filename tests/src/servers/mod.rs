@@ -23,7 +23,7 @@ mod tls_front;
 
 pub use cluster::RedisCluster;
 pub use compose::Compose;
-pub use find::{Binary, Missing, node, postgres_bin, redis_server};
+pub use find::{Binary, Missing, node, postgres_bin, python, redis_server, redis_servers};
 pub use pki::{Identity, Pki};
 pub use port::Port;
 pub use postgres::Postgres;

@@ -76,8 +76,15 @@ impl Redis {
     /// When no server binary is found (the text says what to do) or the server does not come up
     /// (the text carries the end of its log).
     pub async fn start(options: RedisOptions) -> Result<Self> {
+        Self::start_as(find::redis_server()?, options).await
+    }
+
+    /// The same with this program.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_as(binary: Binary, options: RedisOptions) -> Result<Self> {
         install_tls_provider();
-        let binary = find::redis_server()?;
         let dir = tempfile::Builder::new()
             .prefix("milepost-redis-")
             .permissions(Permissions::from_mode(0o700))

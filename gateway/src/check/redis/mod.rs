@@ -167,7 +167,7 @@ fn not_let_in(look: &mut Look, config: &RedisConfig, error: &ConnectError) {
         // Not an entry but the greeting was refused.
         (page, _) if page.code == pages::NO_RIGHT.code => (
             &pages::RIGHTS,
-            "allow +ping +hello +auth +client|setname, +cluster|slots in a cluster, and +select for a number other than 0",
+            "allow +ping +hello +auth +client|setname, +cluster|slots and +asking in a cluster, and +select for a number other than 0",
         ),
         known => known,
     };
