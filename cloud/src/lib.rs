@@ -19,5 +19,6 @@ pub mod metrics;
 pub mod normalise;
 pub mod policies;
 pub mod processor;
+pub mod site;
 pub mod store;
 pub mod stream;
