@@ -142,6 +142,22 @@ pub static KEYS: &[Key] = &[
         "Longest wait for the outcome of a command given to a gateway; then it is unknown.",
     )
     .default("5m"),
+    Key::new(
+        "site.dir",
+        "Where `cloud site` keeps its authority and what it gave out; for one user's eyes.",
+    )
+    .default("/var/lib/milepost/site"),
+    Key::new(
+        "site.url",
+        "Where gateways reach Redis: rediss://host:port, without a login; empty: the host of redis.url.",
+    )
+    .default(""),
+    Key::new(
+        "site.admin_url",
+        "How `cloud site` reaches Redis to make users: one who may ACL SETUSER; empty: redis.url.",
+    )
+    .default("")
+    .secret(),
     Key::new("http.listen", "Health, status and metrics; empty: off.").default("127.0.0.1:8081"),
     Key::new(
         "log.level",
@@ -175,6 +191,8 @@ pub struct Config {
     pub commands: Option<CommandsConfig>,
     /// What becomes of rows as they grow old.
     pub policies: PolicyConfig,
+    /// What `cloud site` works with.
+    pub site: SiteConfig,
     /// Where to answer HTTP; `None`: nowhere.
     pub http: Option<SocketAddr>,
     /// Logs.
@@ -303,6 +321,17 @@ pub struct PolicyConfig {
     pub frames_retention: Option<Duration>,
 }
 
+/// How new gateways are let in.
+#[derive(Clone, Debug)]
+pub struct SiteConfig {
+    /// The authority and what it gave out.
+    pub dir: PathBuf,
+    /// Where gateways reach Redis; `None`: where we do.
+    pub url: Option<String>,
+    /// Redis, as one who may make users.
+    pub admin: RedisConfig,
+}
+
 /// How to log.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -328,8 +357,10 @@ impl Config {
     /// # Errors
     /// [`SettingsError`] for the first value that does not fit.
     pub fn new(settings: &Settings, host: &str) -> Result<Self, SettingsError> {
+        let redis = redis(settings)?;
         Ok(Self {
-            redis: redis(settings)?,
+            site: site(settings, &redis)?,
+            redis,
             stream: stream(settings, host)?,
             database: DatabaseConfig {
                 url: settings.text("database.url")?.to_owned(),
@@ -434,6 +465,22 @@ fn redis(settings: &Settings) -> Result<RedisConfig, SettingsError> {
         cluster,
         identity,
         ca,
+    })
+}
+
+fn site(settings: &Settings, redis: &RedisConfig) -> Result<SiteConfig, SettingsError> {
+    let mut admin = redis.clone();
+    if let Some(url) = settings.optional_text("site.admin_url")? {
+        if url.starts_with("rediss://") != redis.url.starts_with("rediss://") {
+            let expected = "the same server as redis.url, with TLS or without as there";
+            return Err(settings.invalid("site.admin_url", expected, None));
+        }
+        admin.url = url.to_owned();
+    }
+    Ok(SiteConfig {
+        dir: settings.path("site.dir")?,
+        url: settings.optional_text("site.url")?.map(str::to_owned),
+        admin,
     })
 }
 

@@ -26,5 +26,6 @@ pub mod policies;
 pub mod processor;
 pub mod queue;
 pub mod replay;
+pub mod site;
 pub mod store;
 pub mod stream;

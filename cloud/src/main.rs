@@ -1,7 +1,11 @@
 //! The command line of the cloud processor: reads arguments and configuration, calls one thing,
 //! prints its result or, once and here only, the chain of what went wrong.
 
+mod acl_cli;
 mod lag_cli;
+mod migrate_cli;
+mod roles_cli;
+mod site_cli;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -19,7 +23,8 @@ use cloud::letters::cli::{self as dlq, DlqVerb};
 use cloud::operator::VerbError;
 use cloud::queue::{self, QueueVerb};
 use cloud::replay::{self, ReplayArgs};
-use cloud::store::{Database, DatabaseError, migrate, policies};
+use cloud::site::SiteError;
+use cloud::store::{Database, DatabaseError};
 use cloud::stream::RedisFailure;
 use settings::Settings;
 use thiserror::Error;
@@ -67,9 +72,18 @@ enum Verb {
         #[arg(long)]
         watch: bool,
     },
-    /// Create and upgrade the tables.
+    /// Create and upgrade the tables, or take that back.
     #[command(subcommand)]
-    Migrate(MigrateVerb),
+    Migrate(migrate_cli::MigrateVerb),
+    /// Rights of least privilege: users of Redis, roles of PostgreSQL.
+    #[command(subcommand)]
+    Acl(acl_cli::AclVerb),
+    /// The roles of PostgreSQL: one who writes, one who reads.
+    #[command(subcommand)]
+    Roles(roles_cli::RolesVerb),
+    /// Let new boxes in, and shut one out.
+    #[command(subcommand)]
+    Site(site_cli::SiteVerb),
     /// Give trackers commands, and see what became of them.
     #[command(subcommand)]
     Cmd(CmdVerb),
@@ -103,16 +117,6 @@ enum Verb {
 }
 
 #[derive(Subcommand)]
-enum MigrateVerb {
-    /// Print the SQL that `up` would run.
-    Plan,
-    /// Apply what is missing; running it again changes nothing.
-    Up,
-    /// List every migration and how it stands. Exit code 1 when one is missing.
-    Status,
-}
-
-#[derive(Subcommand)]
 enum ConfigVerb {
     /// Every key and its value, secrets masked.
     Show {
@@ -143,6 +147,14 @@ enum Failure {
     Cmd(#[from] CmdError),
     #[error(transparent)]
     Verb(#[from] VerbError),
+    #[error(transparent)]
+    Migrate(#[from] migrate_cli::MigrateFailure),
+    #[error(transparent)]
+    Acl(#[from] acl_cli::AclFailure),
+    #[error(transparent)]
+    Roles(#[from] roles_cli::RolesFailure),
+    #[error(transparent)]
+    Site(#[from] SiteError),
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
     #[error("cannot write the result")]
@@ -158,25 +170,18 @@ impl Failure {
                     RedisFailure::Unreachable { .. } | RedisFailure::Refused { .. },
                 ) => 3,
                 RunError::Redis(_) | RunError::Listen(_) => 2,
-                RunError::Database(error) => database_code(error),
+                RunError::Database(error) => error.exit_code(),
                 RunError::Migrations { .. } | RunError::Part { .. } => 1,
             },
-            Self::Database(error) => database_code(error),
+            Self::Database(error) => error.exit_code(),
             Self::Cmd(error) => error.exit_code(),
             Self::Verb(error) => error.exit_code(),
+            Self::Migrate(error) => error.exit_code(),
+            Self::Acl(error) => error.exit_code(),
+            Self::Roles(error) => error.exit_code(),
+            Self::Site(error) => error.exit_code(),
             Self::Runtime(_) | Self::Output(_) => 1,
         }
-    }
-}
-
-fn database_code(error: &DatabaseError) -> u8 {
-    match error {
-        DatabaseError::Url { .. } => 2,
-        DatabaseError::Unreachable { .. } | DatabaseError::Silent { .. } => 3,
-        DatabaseError::Migrate { .. }
-        | DatabaseError::Refused { .. }
-        | DatabaseError::NoTimescale { .. }
-        | DatabaseError::OrdinaryTables { .. } => 1,
     }
 }
 
@@ -238,7 +243,10 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
                 Ok(0)
             }
             Verb::Check => checked(&config, arguments.json).await,
-            Verb::Migrate(verb) => migrated(&config, verb, arguments.json).await,
+            Verb::Migrate(verb) => Ok(migrate_cli::act(&config, verb, arguments.json).await?),
+            Verb::Acl(verb) => Ok(acl_cli::act(&config, verb, arguments.json)?),
+            Verb::Roles(verb) => Ok(roles_cli::act(&config, verb, arguments.json).await?),
+            Verb::Site(verb) => Ok(site_cli::act(&config, verb, arguments.json).await?),
             Verb::Cmd(verb) => {
                 let database = Database::new(&config.database)?;
                 Ok(cli::run(&database, verb, arguments.json).await?)
@@ -424,76 +432,4 @@ async fn checked(config: &Config, json: bool) -> Result<u8, Failure> {
         (false, true) => 1,
         (false, false) => 0,
     })
-}
-
-async fn migrated(config: &Config, verb: &MigrateVerb, json: bool) -> Result<u8, Failure> {
-    let database = Database::new(&config.database)?;
-    let mut connection = database.connect().await?;
-    if let MigrateVerb::Up = verb {
-        database.timescale(&mut connection).await?;
-        let before = migrate::status(&database, &mut connection).await?;
-        migrate::up(&database, &mut connection).await?;
-        let changed = policies::apply(&database, &mut connection, &config.policies).await?;
-        let code = told(&before, verb, json)?;
-        policies_told(&changed, json)?;
-        return Ok(code);
-    }
-    let steps = migrate::status(&database, &mut connection).await?;
-    told(&steps, verb, json)
-}
-
-fn policies_told(changed: &[String], json: bool) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    for policy in changed {
-        if json {
-            writeln!(out, "{}", serde_json::json!({"policy": policy}))?;
-        } else {
-            writeln!(out, "set {policy}")?;
-        }
-    }
-    Ok(())
-}
-
-fn told(steps: &[migrate::Step], verb: &MigrateVerb, json: bool) -> Result<u8, Failure> {
-    let mut out = std::io::stdout().lock();
-    let missing = migrate::missing(steps);
-    match verb {
-        MigrateVerb::Status => {
-            for step in steps {
-                let standing = step.standing.as_str();
-                if json {
-                    let line = serde_json::json!({"version": step.version, "description": step.description, "standing": standing});
-                    writeln!(out, "{line}")?;
-                } else {
-                    writeln!(
-                        out,
-                        "{:>4}  {standing:8}  {}",
-                        step.version, step.description
-                    )?;
-                }
-            }
-            return Ok(u8::from(!missing.is_empty()));
-        }
-        MigrateVerb::Plan | MigrateVerb::Up => {
-            for step in &missing {
-                let done = matches!(verb, MigrateVerb::Up);
-                if json {
-                    let line = serde_json::json!({"version": step.version, "description": step.description, "applied": done, "sql": step.sql});
-                    writeln!(out, "{line}")?;
-                } else if done {
-                    writeln!(out, "applied {} {}", step.version, step.description)?;
-                } else {
-                    writeln!(
-                        out,
-                        "-- {} {}\n{}",
-                        step.version, step.description, step.sql
-                    )?;
-                }
-            }
-            if missing.is_empty() && !json {
-                writeln!(out, "nothing to apply")?;
-            }
-        }
-    }
-    Ok(0)
 }

@@ -1,5 +1,6 @@
 //! What gateway and cloud agree on, and nothing else: key names, the stream entry, the envelope,
-//! commands, versions, the names in the ledger, and the bundle that sets a gateway up.
+//! commands, versions, the names in the ledger, the rights of either side, and the bundle that sets a
+//! gateway up.
 //!
 //! Why a crate of its own: both sides cross the backhaul with these bytes, neither may import the
 //! other, and a name written twice drifts (a default stream name that differed by four letters
@@ -11,6 +12,7 @@
 //!   form and version, and the test `golden.rs` reads them all.
 //! - A reader learns a version one release before any writer uses it.
 
+pub mod access;
 pub mod bundle;
 pub mod command;
 pub mod entry;

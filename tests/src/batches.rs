@@ -141,6 +141,21 @@ fn add(batch: &mut Batch, fields: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
     Ok(())
 }
 
+/// The cloud's own way to a database, whatever is in it, through one connection.
+/// # Errors
+/// When `url` is none.
+pub fn database(url: &str) -> Result<Database> {
+    with_pool(url, 1)
+}
+
+fn with_pool(url: &str, pool: u32) -> Result<Database> {
+    Ok(Database::new(&DatabaseConfig {
+        url: url.to_owned(),
+        pool,
+        timescale: Timescale::Auto,
+    })?)
+}
+
 /// The cloud's own way to a database, with its tables in it, through one connection.
 /// # Errors
 /// When it does not answer or does not take the migrations.
@@ -152,11 +167,7 @@ pub async fn migrated(url: &str) -> Result<Database> {
 /// # Errors
 /// When it does not answer or does not take the migrations.
 pub async fn migrated_with_pool(url: &str, pool: u32) -> Result<Database> {
-    let database = Database::new(&DatabaseConfig {
-        url: url.to_owned(),
-        pool,
-        timescale: Timescale::Auto,
-    })?;
+    let database = with_pool(url, pool)?;
     let mut connection = database.connect().await?;
     let up = migrate::up(&database, &mut connection).await;
     up.context("the migrations apply")?;

@@ -81,6 +81,21 @@ pub enum DatabaseError {
     },
 }
 
+impl DatabaseError {
+    /// 1 failed, 2 configuration, 3 cannot reach.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Url { .. } => 2,
+            Self::Unreachable { .. } | Self::Silent { .. } => 3,
+            Self::Migrate { .. }
+            | Self::Refused { .. }
+            | Self::NoTimescale { .. }
+            | Self::OrdinaryTables { .. } => 1,
+        }
+    }
+}
+
 /// What the server offers for large tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Timescale {

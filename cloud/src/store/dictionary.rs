@@ -23,8 +23,7 @@ pub fn content_hash() -> String {
 /// # Errors
 /// [`StoreError`].
 pub async fn loaded(on: &mut PgConnection) -> Result<Option<String>, StoreError> {
-    sqlx::query_scalar("SELECT content_hash FROM io_dictionary_version")
-        .fetch_optional(on)
+    version(on)
         .await
         .map_err(|source| StoreError::new("reading the dictionary's version", source))
 }
@@ -39,16 +38,16 @@ pub async fn load(database: &Database, on: &mut PgConnection) -> Result<bool, Da
 }
 
 async fn put(on: &mut PgConnection, hash: &str) -> Result<bool, sqlx::Error> {
+    // Asked without a lock first: who may only write records may look, and finds it done.
+    if version(&mut *on).await?.as_deref() == Some(hash) {
+        return Ok(false);
+    }
     let mut on = on.begin().await?;
     // Whoever comes second waits here, and then finds it done.
     sqlx::query("LOCK TABLE io_dictionary_version IN EXCLUSIVE MODE")
         .execute(&mut *on)
         .await?;
-    let there: Option<String> =
-        sqlx::query_scalar("SELECT content_hash FROM io_dictionary_version")
-            .fetch_optional(&mut *on)
-            .await?;
-    if there.as_deref() == Some(hash) {
+    if version(&mut on).await?.as_deref() == Some(hash) {
         return Ok(false);
     }
     let meanings = dictionary::read(CSV).expect("a test reads the file that is compiled in");
@@ -66,6 +65,12 @@ async fn put(on: &mut PgConnection, hash: &str) -> Result<bool, sqlx::Error> {
         .await?;
     on.commit().await?;
     Ok(true)
+}
+
+async fn version(on: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT content_hash FROM io_dictionary_version")
+        .fetch_optional(on)
+        .await
 }
 
 async fn insert(on: &mut PgConnection, meanings: &[Meaning]) -> Result<(), sqlx::Error> {

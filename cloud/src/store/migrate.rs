@@ -15,7 +15,7 @@ use super::dictionary;
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
 /// Where sqlx writes down what was applied.
-const TABLE: &str = "_sqlx_migrations";
+pub(super) const TABLE: &str = "_sqlx_migrations";
 
 /// How one migration stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +79,7 @@ pub async fn status(
         .into_iter()
         .map(|migration| (migration.version, migration.checksum.into_owned()))
         .collect();
-    let mut steps: Vec<Step> = MIGRATOR
-        .iter()
+    let mut steps: Vec<Step> = ups()
         .map(|migration| step(migration, applied.remove(&migration.version)))
         .collect();
     steps.extend(applied.into_keys().map(|version| Step {
@@ -91,6 +90,25 @@ pub async fn status(
     }));
     steps.sort_by_key(|step| step.version);
     Ok(steps)
+}
+
+fn ups() -> impl Iterator<Item = &'static Migration> {
+    let all = MIGRATOR.iter();
+    all.filter(|migration| migration.migration_type.is_up_migration())
+}
+
+/// How many migrations this program carries.
+#[must_use]
+pub fn count() -> usize {
+    ups().count()
+}
+
+/// The way back of one migration, where there is one.
+pub(super) fn way_back(version: i64) -> Option<&'static Migration> {
+    let mut all = MIGRATOR.iter();
+    all.find(|migration| {
+        migration.version == version && migration.migration_type.is_down_migration()
+    })
 }
 
 fn step(migration: &Migration, applied: Option<Vec<u8>>) -> Step {
@@ -107,10 +125,20 @@ fn step(migration: &Migration, applied: Option<Vec<u8>>) -> Step {
     }
 }
 
-/// Applies what is pending, and loads the dictionary if it is another one.
+/// Applies what is pending, and loads the dictionary if it is another one. With nothing to do it asks
+/// for no right but to read.
 /// # Errors
 /// [`DatabaseError::Migrate`]: nothing of the failed migration stays.
 pub async fn up(database: &Database, on: &mut PgConnection) -> Result<(), DatabaseError> {
+    let steps = status(database, &mut *on).await?;
+    if !steps.iter().all(|step| step.standing == Standing::Applied) {
+        run(database, &mut *on).await?;
+    }
+    dictionary::load(database, on).await?;
+    Ok(())
+}
+
+async fn run(database: &Database, on: &mut PgConnection) -> Result<(), DatabaseError> {
     let timescale = if database.timescale_off() {
         "off"
     } else {
@@ -124,9 +152,7 @@ pub async fn up(database: &Database, on: &mut PgConnection) -> Result<(), Databa
     MIGRATOR
         .run_direct(None, &mut *on, false)
         .await
-        .map_err(|source| told(database, source))?;
-    dictionary::load(database, on).await?;
-    Ok(())
+        .map_err(|source| told(database, source))
 }
 
 /// Versions a processor needs and does not find.
@@ -138,7 +164,7 @@ pub fn missing(steps: &[Step]) -> Vec<&Step> {
         .collect()
 }
 
-fn told(database: &Database, source: MigrateError) -> DatabaseError {
+pub(super) fn told(database: &Database, source: MigrateError) -> DatabaseError {
     match source {
         MigrateError::Execute(source) if source.as_database_error().is_none() => {
             database.unreachable(source)
@@ -154,9 +180,28 @@ mod tests {
 
     #[test]
     fn migrations_are_numbered_without_holes() {
-        let versions: Vec<i64> = MIGRATOR.iter().map(|migration| migration.version).collect();
+        let versions: Vec<i64> = ups().map(|migration| migration.version).collect();
         let wanted: Vec<i64> = (1..).take(versions.len()).collect();
         assert_eq!(versions, wanted);
+    }
+
+    #[test]
+    fn every_migration_has_a_way_back_that_says_what_it_loses() {
+        for migration in ups() {
+            let back = way_back(migration.version);
+            let back = back.unwrap_or_else(|| panic!("no way back from {}", migration.version));
+            assert_eq!(back.description, migration.description);
+            let header = back
+                .sql
+                .as_str()
+                .lines()
+                .take_while(|line| line.starts_with("--"));
+            assert!(
+                header.into_iter().any(|line| line.starts_with("-- loses:")),
+                "{}: name what it loses, or `-- loses:` and nothing behind it",
+                migration.version
+            );
+        }
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Road {
                 let redis = Redis::start(RedisOptions {
                     gateways: vec![options.gateway_id.clone()],
                     memory_bytes_max: options.redis_memory_bytes_max,
-                    config: Vec::new(),
+                    ..RedisOptions::default()
                 });
                 let redis = redis.await?;
                 let access = RedisAccess::clone(&redis);

@@ -65,6 +65,16 @@ impl Pki {
         &self.ca
     }
 
+    /// Its key, as `ca.key` beside the certificate: for whoever signs with it as we do.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn ca_key(&self) -> Result<PathBuf> {
+        let path = self.dir.join("ca.key");
+        write(&path, &self.issuer.key().serialize_pem(), 0o600)?;
+        Ok(path)
+    }
+
     /// A server certificate for 127.0.0.1 and localhost: `<name>.crt`, `<name>.key`.
     ///
     /// # Errors

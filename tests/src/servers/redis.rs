@@ -9,7 +9,7 @@ use std::fs::Permissions;
 use std::io::Write;
 use std::ops::Deref;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -34,6 +34,9 @@ pub struct RedisOptions {
     pub memory_bytes_max: u64,
     /// More lines for its configuration file.
     pub config: Vec<String>,
+    /// A configuration file to start with instead of ours; only addresses, files and what starts it
+    /// are set on top.
+    pub base: Option<PathBuf>,
 }
 
 impl Default for RedisOptions {
@@ -42,6 +45,7 @@ impl Default for RedisOptions {
             gateways: vec![GATEWAY.to_owned()],
             memory_bytes_max: 0,
             config: Vec::new(),
+            base: None,
         }
     }
 }
@@ -103,7 +107,7 @@ impl Redis {
                 let socket = dir.path().join(SOCKET);
                 Some(TlsFront::listen(port.number(), pki.ca(), &server, socket).await?)
             };
-            let mut config = config(own_tls.then_some(port.number()), options.memory_bytes_max);
+            let mut config = config(own_tls.then_some(port.number()), &options)?;
             for line in &options.config {
                 config.push_str(line);
                 config.push('\n');
@@ -204,7 +208,7 @@ impl Redis {
 }
 
 /// With its own TLS the server listens on `tls_port`; without, on [`SOCKET`] behind a [`TlsFront`].
-fn config(tls_port: Option<u16>, memory_bytes_max: u64) -> String {
+fn config(tls_port: Option<u16>, options: &RedisOptions) -> Result<String> {
     let listen = tls_port.map_or_else(
         || format!("unixsocket {SOCKET}\nunixsocketperm 700\n"),
         |port| {
@@ -214,10 +218,19 @@ fn config(tls_port: Option<u16>, memory_bytes_max: u64) -> String {
             )
         },
     );
-    format!(
+    if let Some(base) = &options.base {
+        let text = std::fs::read_to_string(base);
+        let text = text.with_context(|| format!("read {}", base.display()))?;
+        // The server goes there the moment it reads the line, and everything else is here.
+        let lines = text.lines().filter(|line| !line.starts_with("dir "));
+        let base: String = lines.flat_map(|line| [line, "\n"]).collect();
+        return Ok(format!("{base}{listen}aclfile {ACL_FILE}\ndaemonize no\n"));
+    }
+    Ok(format!(
         "port 0\n{listen}aclfile {ACL_FILE}\nappendonly yes\nappendfsync everysec\nsave \"\"\n\
-         maxmemory {memory_bytes_max}\nmaxmemory-policy noeviction\ndaemonize no\n"
-    )
+         maxmemory {}\nmaxmemory-policy noeviction\ndaemonize no\n",
+        options.memory_bytes_max
+    ))
 }
 
 /// Relative paths in the configuration are relative to the directory the server starts in.

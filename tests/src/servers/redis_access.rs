@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 
 use ::redis::{Client, ClientTlsConfig, TlsCertificates};
 use anyhow::{Context, Result};
+use contract::{GatewayId, access};
 
 use super::{Identity, Pki, install_tls_provider, secret};
 
 /// The user that may do everything. For tests, never for our programs.
-pub const ADMIN: &str = "admin";
+pub const ADMIN: &str = access::ADMIN;
 
 /// The user of the cloud side.
-pub const PROCESSOR: &str = "processor";
+pub const PROCESSOR: &str = access::PROCESSOR;
 
 /// The gateway that exists unless [`super::RedisOptions::gateways`] says otherwise: its id and its user.
 pub const GATEWAY: &str = "gw-test";
@@ -22,45 +23,29 @@ pub const GATEWAY: &str = "gw-test";
 /// What the file with [`RedisAccess::acl`] is called where a server of ours reads it.
 pub(super) const ACL_FILE: &str = "users.acl";
 
-/// The ACL lines of the users `admin`, `processor` and one per gateway, least privilege each.
+/// The ACL lines of the users `admin`, `processor` and one per gateway: what `cloud acl print` prints.
 ///
-/// A gateway can append to the telemetry streams but read none of them, and can read its own floor
-/// but no other gateway's. `passwords` maps a user to its password; a missing one gives a user that
-/// cannot log in. Key names: contract version 1.
+/// `passwords` maps a user to its password; a missing one gives a user that cannot log in.
+///
+/// # Panics
+/// When a name is none for a gateway: a mistake in the test.
 #[must_use]
 pub fn acl_lines(gateways: &[String], passwords: &BTreeMap<String, String>) -> Vec<String> {
-    const CONNECT: &str =
-        "-@all +ping +hello +auth +client|setname +client|id +info +wait +multi +exec";
-    const SCRIPTS: &str = "+eval +evalsha +script|load";
-    let login = |user: &str| {
-        let password = passwords
-            .get(user)
-            .map(|password| format!(" >{password}"))
-            .unwrap_or_default();
-        format!("user {user} on{password} resetchannels")
+    let streams = access::Streams::default();
+    let line = |user: &str, words: &[String]| {
+        let password = passwords.get(user).map(|password| format!(">{password}"));
+        access::file_line(user, password.as_slice(), words)
     };
     let mut lines = vec![
         "user default off".to_owned(),
-        format!("{} ~* &* +@all", login(ADMIN)),
+        line(ADMIN, &access::ADMIN_WORDS.map(str::to_owned)),
     ];
     for gateway in gateways {
-        lines.push(format!(
-            "{} %W~telemetry:* %R~floor:{gateway} %R~contract ~commands:outbound:{gateway} \
-             %W~commands:responses ~connections:registry ~{{connections:registry}}:epoch \
-             ~instance:heartbeat:{gateway} {CONNECT} {SCRIPTS} +xadd +xreadgroup +xack +xautoclaim \
-             +xgroup|create +set +get +hset +hget +hmget +hgetall +hdel \
-             (%R~telemetry:* +xinfo|groups +xinfo|stream)",
-            login(gateway)
-        ));
+        let id = GatewayId::new(gateway).expect("the name of a gateway");
+        lines.push(line(gateway, &access::gateway(&id, &streams, false)));
     }
-    lines.push(format!(
-        "{} ~telemetry:* ~floor:* ~contract ~dead-letter:* ~commands:* ~connections:registry \
-         ~{{connections:registry}}:epoch %R~instance:heartbeat:* {CONNECT} {SCRIPTS} +config|get +time \
-         +xreadgroup +xack +xautoclaim +xclaim +xpending +xrange +xlen +xtrim +xadd +xdel +xinfo \
-         +xgroup|create +xgroup|createconsumer +xgroup|delconsumer +scan +type +exists +get +mget +time +hset \
-         +hget +hmget +hgetall +hdel +hscan +del",
-        login(PROCESSOR)
-    ));
+    let cloud = access::cloud(&streams, None, false).expect("no name of its own");
+    lines.push(line(PROCESSOR, &cloud));
     lines
 }
 
