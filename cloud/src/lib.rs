@@ -15,6 +15,7 @@ pub mod check;
 pub mod commands;
 pub mod config;
 pub mod decode;
+mod fail_point;
 pub mod metrics;
 pub mod normalise;
 pub mod policies;

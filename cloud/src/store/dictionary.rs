@@ -10,6 +10,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::database::{Database, DatabaseError};
+use crate::fail_point::fail_point;
 use crate::normalise::dictionary::{self, CSV, Meaning};
 
 /// Which dictionary this is: xxh3-64 of the file.
@@ -53,6 +54,7 @@ async fn put(on: &mut PgConnection, hash: &str) -> Result<bool, sqlx::Error> {
     sqlx::query("SELECT io_meanings_refresh()")
         .execute(&mut *on)
         .await?;
+    fail_point!("dictionary-written");
     on.commit().await?;
     Ok(true)
 }

@@ -11,6 +11,7 @@ use sqlx::postgres::PgConnection;
 
 use super::database::{Database, DatabaseError};
 use super::dictionary;
+use crate::fail_point::fail_point;
 
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
@@ -125,6 +126,7 @@ pub async fn up(database: &Database, on: &mut PgConnection) -> Result<(), Databa
         .run_direct(None, &mut *on, false)
         .await
         .map_err(|source| told(database, source))?;
+    fail_point!("migrated");
     dictionary::load(database, on).await?;
     Ok(())
 }

@@ -24,6 +24,7 @@ use super::reply;
 use crate::backoff::Backoff;
 use crate::batch::{EntryId, StreamId};
 use crate::config::StreamConfig;
+use crate::fail_point::fail_point;
 use crate::metrics::Metrics;
 
 /// How long one read waits for something new; also how long stopping may take.
@@ -176,6 +177,7 @@ impl Consumer {
                 }
             }
             for (id, fields) in items {
+                fail_point!("read");
                 let Some(fields) = fields else {
                     if let Err(failure) = self.drop_deleted(id, &mut connection).await {
                         return Ended::Failed(failure);
