@@ -8,12 +8,14 @@ pub mod claimer;
 pub mod consumer;
 pub mod finder;
 pub mod floor;
+pub mod gaps;
 pub mod intake;
 pub mod lag;
 pub mod link;
 pub mod loss;
 pub mod mirror;
 pub mod reply;
+pub mod setback;
 pub mod trimmer;
 
 pub use finder::{Stream, Streams};

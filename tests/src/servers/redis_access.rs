@@ -57,7 +57,7 @@ pub fn acl_lines(gateways: &[String], passwords: &BTreeMap<String, String>) -> V
         "{} ~telemetry:* ~floor:* ~contract ~dead-letter:* ~commands:* ~connections:registry \
          ~{{connections:registry}}:epoch %R~instance:heartbeat:* {CONNECT} {SCRIPTS} +config|get +time \
          +xreadgroup +xack +xautoclaim +xclaim +xpending +xrange +xlen +xtrim +xadd +xdel +xinfo \
-         +xgroup|create +xgroup|createconsumer +xgroup|delconsumer +scan +type +exists +get +mget +time +hset \
+         +xgroup|create +xgroup|createconsumer +xgroup|delconsumer +xgroup|setid +scan +type +exists +get +mget +time +hset \
          +hget +hmget +hgetall +hdel +hscan +del",
         login(PROCESSOR)
     ));
