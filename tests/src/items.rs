@@ -11,10 +11,11 @@ use contract::{
 };
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamPendingCountReply, StreamPendingReply};
-use redis::{AsyncCommands as _, ToRedisArgs, Value};
+use redis::{AsyncCommands as _, AsyncConnectionConfig, ToRedisArgs, Value};
 
 use crate::processes::Road;
 use crate::servers::ADMIN;
+use crate::tables::DEADLINE;
 
 /// Of the tracker whose records [`entry`] holds.
 pub const IMEI: u64 = 356_307_042_441_013;
@@ -28,7 +29,10 @@ pub type Fields = Vec<(&'static str, Vec<u8>)>;
 /// When Redis does not answer.
 pub async fn admin(road: &Road) -> Result<MultiplexedConnection> {
     let client = road.redis_access().client(ADMIN)?;
-    Ok(client.get_multiplexed_async_connection().await?)
+    // The client's own half a second is not much on a loaded machine.
+    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(DEADLINE));
+    let connection = client.get_multiplexed_async_connection_with_config(&patient);
+    Ok(connection.await?)
 }
 
 /// The data field of a frame with one record.
