@@ -10,7 +10,7 @@ use contract::{GatewayId, SettledRanges, SpoolId};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use thiserror::Error;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
@@ -22,11 +22,13 @@ use crate::config::{Config, PolicyConfig, StreamConfig};
 use crate::metrics::Metrics;
 use crate::policies;
 use crate::processor::Processor;
-use crate::store::edges::EdgeReader;
+use crate::store::edges;
 use crate::store::{self, Database, DatabaseError, Timescale, Writer, migrate};
 use crate::stream::claimer::Claimer;
 use crate::stream::consumer::{Consumer, chained};
 use crate::stream::floor::{self, Board, Tables};
+use crate::stream::gaps::Gaps;
+use crate::stream::setback::Setback;
 use crate::stream::{Intake, Link, Mirror, Redis, RedisFailure, Stream, Streams, finder, trimmer};
 
 /// How often to ask the database whether it is there, when there is nothing to write.
@@ -261,11 +263,14 @@ impl Parts {
             metrics: self.metrics.clone(),
         });
         let writers = writers(config);
+        let streams = Streams::default();
+        let (gaps, coming) = mpsc::unbounded_channel();
         for number in 0..writers {
             let processor = Processor {
                 number,
                 deliveries: deliveries.clone(),
                 intake: intake.clone(),
+                gaps: gaps.clone(),
                 writer: Writer::new(self.database.clone(), config.store.keep_frames),
                 database: self.database.clone(),
                 link: link.clone(),
@@ -279,7 +284,14 @@ impl Parts {
         }
         let (metrics, stop) = (&self.metrics, &self.stop);
         let stream = || config.stream.clone();
-        let streams = Streams::default();
+        let held = Gaps {
+            link: link.clone(),
+            streams: streams.clone(),
+            config: stream(),
+            intake: intake.clone(),
+            metrics: metrics.clone(),
+        };
+        self.spawn("gaps", held.run(coming, stop.clone()));
         let reading = Reading {
             parts: self.clone(),
             config: stream(),
@@ -296,11 +308,18 @@ impl Parts {
             stop.clone(),
         );
         self.spawn("finder", finder);
-        let tables = SettledTables(EdgeReader::new(self.database.clone()));
+        let tables = SettledTables(self.database.clone());
+        let setback = Setback::new(
+            link.clone(),
+            streams.clone(),
+            config.stream.group.clone(),
+            metrics.clone(),
+        );
         let floor = floor::run(
             link.clone(),
             board,
             tables,
+            setback,
             metrics.clone(),
             lost,
             stop.clone(),
@@ -418,11 +437,11 @@ fn writers(config: &Config) -> usize {
 }
 
 /// The tables, as the floor wants to see them.
-struct SettledTables(EdgeReader);
+struct SettledTables(Database);
 
 impl Tables for SettledTables {
     async fn floors(&self) -> Option<HashMap<GatewayId, HashMap<SpoolId, SettledRanges>>> {
-        match self.0.read().await {
+        match edges::edges(&self.0).await {
             Ok(edges) => Some(edges),
             Err(error) => {
                 debug!(error = chained(&error), "cannot read settled ranges");

@@ -240,6 +240,16 @@ pub struct Decoded {
     pub low: Option<(GatewayId, SpoolId, u64)>,
 }
 
+impl Decoded {
+    /// Does a gateway say in it that positions are lost?
+    #[must_use]
+    pub fn gives_up(&self) -> bool {
+        // What holds neither bytes nor a reason was given up, see [`crate::decode`].
+        let is_gap = |unit: &Unit| unit.frame.is_none() && unit.dead_letters.is_empty();
+        self.units.iter().any(is_gap)
+    }
+}
+
 /// Everything that goes into the database in one transaction.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {

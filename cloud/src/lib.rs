@@ -16,6 +16,7 @@ pub mod check;
 pub mod commands;
 pub mod config;
 pub mod decode;
+mod fail_point;
 pub mod fleet;
 pub mod ledger;
 pub mod letters;

@@ -105,6 +105,8 @@ metrics! {
     counter trim_lost = "milepost_cloud_trim_lost_total";
     /// Times the consumer group was gone: Redis lost data.
     counter group_lost = "milepost_cloud_group_lost_total";
+    /// Times the database lacked what had been stored in it: it went back in time.
+    counter database_setbacks = "milepost_cloud_database_setbacks_total";
     /// Stream items trimmed behind all groups.
     counter trimmed = "milepost_cloud_trimmed_total";
     /// Commands given to a gateway.
@@ -149,6 +151,10 @@ metrics! {
     gauge last_commit_ms = "milepost_cloud_last_commit_timestamp_milliseconds";
     /// 1 while consuming is stopped because the tables are not the ones this program knows.
     gauge schema_mismatch = "milepost_cloud_schema_mismatch";
+    /// Positions told to gateways as stored that the database, gone back in time, lacks.
+    gauge positions_missing = "milepost_cloud_positions_missing";
+    /// Stream items in which gateways give something up, waiting for what was sent before them.
+    gauge gaps_held = "milepost_cloud_gaps_held";
     /// Attempts in a row in which the database did not take the batch in hand.
     gauge batch_refusals = "milepost_cloud_batch_refusals";
 }

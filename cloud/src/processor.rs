@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use redis::cmd;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant as Moment, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -21,6 +22,7 @@ use crate::backoff::Backoff;
 use crate::batch::{Batch, EntryId};
 use crate::config::{StoreConfig, StreamConfig};
 use crate::decode;
+use crate::fail_point::fail_point;
 use crate::metrics::{Metrics, now_ms};
 use crate::store::{Committed, Next, StoreError, Writer, migrate};
 use crate::stream::consumer::chained;
@@ -58,6 +60,8 @@ pub struct Processor {
     pub deliveries: Deliveries,
     /// To let items out again.
     pub intake: Intake,
+    /// Where items wait in which a gateway gives something up.
+    pub gaps: UnboundedSender<Delivery>,
     /// Where rows go.
     pub writer: Writer,
     /// The same database, to ask about migrations.
@@ -142,7 +146,6 @@ impl Processor {
             };
             match next {
                 Ok(Some(delivery)) => {
-                    self.metrics.messages_read.add(1);
                     if self.add(delivery, &mut batch) && until.is_none() {
                         until = Some(Moment::now() + self.config.batch_wait);
                     }
@@ -156,8 +159,16 @@ impl Processor {
     }
 
     fn add(&self, delivery: Delivery, batch: &mut Batch) -> bool {
+        let comes_again = self.intake.comes_again(&delivery.entry);
+        self.metrics.messages_read.add(u64::from(!comes_again));
         match decode::entry(&delivery.entry, &delivery.fields) {
+            // Nobody takes it at a stop alone; then it stays pending.
+            Ok(decoded) if decoded.gives_up() && !comes_again => {
+                let _ = self.gaps.send(delivery);
+                false
+            }
             Ok(decoded) => {
+                fail_point!("decoded");
                 let bytes = delivery.fields.iter().map(|(_, value)| value.len()).sum();
                 batch.add(delivery.entry, decoded, bytes);
                 true
@@ -195,6 +206,9 @@ impl Processor {
                 }
                 Err(failure) => failure,
             };
+            if failure.may_be_another_server() {
+                self.board.doubt();
+            }
             in_a_row += 1;
             self.metrics.writer_refusals(self.number, in_a_row.into());
             // The server is there and keeps saying no to the whole: ask for less at a time.
@@ -277,8 +291,10 @@ impl Processor {
             for entry in &of_stream {
                 ack.arg(entry.id.to_string());
             }
+            fail_point!("before-xack");
             match self.link.ask::<u64>("XACK", &ack).await {
                 Ok(_) => {
+                    fail_point!("after-xack");
                     self.metrics.messages_written.add(of_stream.len() as u64);
                     self.intake.let_out(&of_stream);
                 }

@@ -61,7 +61,7 @@ const OF_GATEWAY: [&str; 12] = [
     "+hdel",
 ];
 
-const OF_CLOUD: [&str; 28] = [
+const OF_CLOUD: [&str; 29] = [
     "+config|get",
     "+time",
     "+xreadgroup",
@@ -78,6 +78,7 @@ const OF_CLOUD: [&str; 28] = [
     "+xgroup|create",
     "+xgroup|createconsumer",
     "+xgroup|delconsumer",
+    "+xgroup|setid",
     "+scan",
     "+type",
     "+exists",
@@ -92,8 +93,8 @@ const OF_CLOUD: [&str; 28] = [
     "+del",
 ];
 
-/// A cluster's client asks where which slot is.
-const IN_CLUSTER: &str = "+cluster|slots";
+/// A cluster's client asks where which slot is, and for what is on its way to another node.
+const IN_CLUSTER: [&str; 2] = ["+cluster|slots", "+asking"];
 
 /// A name that cannot stand in a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -195,7 +196,9 @@ pub fn gateway(id: &GatewayId, streams: &Streams, in_cluster: bool) -> Vec<Strin
         "-@all".to_owned(),
     ]);
     words.extend(owned(CONNECT.into_iter().chain(SCRIPTS).chain(OF_GATEWAY)));
-    words.extend(in_cluster.then(|| IN_CLUSTER.to_owned()));
+    if in_cluster {
+        words.extend(IN_CLUSTER.map(str::to_owned));
+    }
     // A selector of its own: how the groups stand may be read, what is in the stream may not.
     let mut selector: Vec<String> = streams.with("%R~").collect();
     selector.extend(owned(["+xinfo|groups", "+xinfo|stream"]));
@@ -230,7 +233,9 @@ pub fn cloud(
         "-@all".to_owned(),
     ]);
     words.extend(owned(CONNECT.into_iter().chain(SCRIPTS).chain(OF_CLOUD)));
-    words.extend(in_cluster.then(|| IN_CLUSTER.to_owned()));
+    if in_cluster {
+        words.extend(IN_CLUSTER.map(str::to_owned));
+    }
     Ok(words)
 }
 

@@ -120,6 +120,33 @@ impl SettledRanges {
         }
     }
 
+    /// The positions in here that are not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut ranges = Vec::new();
+        for &(first, last) in &self.ranges {
+            let at = other.ranges.partition_point(|&(_, end)| end < first);
+            // Where what is left of this range begins; nothing when all of it is covered.
+            let mut from = Some(first);
+            for &(start, end) in other.ranges[at..].iter().take_while(|r| r.0 <= last) {
+                let Some(open) = from else { break };
+                if start > open {
+                    ranges.push((open, start - 1));
+                }
+                from = (end < last).then(|| end + 1);
+            }
+            ranges.extend(from.map(|from| (from, last)));
+        }
+        Self { ranges }
+    }
+
+    /// How many positions.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let each = self.ranges.iter().map(|(first, last)| last - first + 1);
+        each.fold(0, u64::saturating_add)
+    }
+
     /// The text form with every range, however many there are.
     #[must_use]
     pub fn to_full_text(&self) -> String {
@@ -221,6 +248,18 @@ mod tests {
             for pair in ours.as_slice().windows(2) {
                 prop_assert!(pair[0].1 + 1 < pair[1].0);
             }
+            let (mut odd, mut even) = (ours.clone(), SettledRanges::new());
+            for seq in (2..80).step_by(2) {
+                even.insert(seq, seq);
+            }
+            odd = odd.without(&even);
+            for seq in 1..80 {
+                let wanted = seq % 2 == 1 && model.contains(&seq);
+                prop_assert_eq!(odd.contains(SpoolSeq::new(seq).unwrap()), wanted);
+            }
+            prop_assert_eq!(ours.count(), model.len() as u64);
+            prop_assert!(ours.without(&ours).is_empty());
+            prop_assert_eq!(&ours.without(&SettledRanges::new()), &ours);
             let holes = ours.holes();
             for seq in 1..80 {
                 let between = ours.high_edge() > seq && model.first().is_some_and(|first| *first < seq);

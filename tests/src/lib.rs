@@ -3,8 +3,11 @@
 pub mod batches;
 mod child;
 pub mod demo;
+pub mod drive;
 pub mod edge;
+pub mod fail_points;
 pub mod fleet;
+pub mod items;
 pub mod ledger;
 pub mod processes;
 pub mod proxy;

@@ -2,6 +2,8 @@
 //! with each of them dying, pausing or forgetting on the way.
 #![allow(clippy::unwrap_used)]
 
+#[path = "commands/killed.rs"]
+mod killed;
 #[path = "commands/yard.rs"]
 mod yard;
 

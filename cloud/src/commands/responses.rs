@@ -20,6 +20,7 @@ use super::state::{self, Heard, Row, Status};
 use super::table;
 use crate::backoff::Backoff;
 use crate::batch::EntryId;
+use crate::fail_point::fail_point;
 use crate::metrics::Metrics;
 use crate::store::errors::Next;
 use crate::store::{Database, StoreError};
@@ -169,7 +170,9 @@ impl Recorder {
                 }
             });
         }
+        fail_point!("response-heard");
         transaction.commit().await.map_err(failed)?;
+        fail_point!("response-recorded");
         let entries = batch
             .iter()
             .map(|delivery| delivery.entry.clone())
@@ -204,6 +207,7 @@ impl Recorder {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+        fail_point!("response-acknowledged");
         self.intake.let_out(&recorded.entries);
     }
 

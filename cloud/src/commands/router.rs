@@ -24,6 +24,7 @@ use super::state::{self, Change, Evidence, Standing, Status, Verdict};
 use super::table::{self, Claimed, Head, OnItsWay};
 use crate::backoff::Backoff;
 use crate::config::CommandsConfig;
+use crate::fail_point::fail_point;
 use crate::metrics::Metrics;
 use crate::store::{Database, StoreError};
 use crate::stream::consumer::chained;
@@ -223,6 +224,9 @@ impl Router {
             claimed => claimed?,
         };
         let given = !claimed.is_empty();
+        if given {
+            fail_point!("command-taken");
+        }
         self.give(claimed).await?;
         Ok(given)
     }
@@ -244,6 +248,7 @@ impl Router {
             let (cid, gateway) = (one.order().cid.clone(), one.gateway());
             match answer {
                 Ok(Some(entry)) => {
+                    fail_point!("command-added");
                     self.metrics.commands_routed.add(1);
                     let waited = u64::try_from(one.waited().as_millis()).unwrap_or(u64::MAX);
                     self.metrics.commands_route_ms.add(waited);
@@ -262,6 +267,7 @@ impl Router {
         }
         if !entries.is_empty() {
             table::note_entries(self.database.pool(), &entries).await?;
+            fail_point!("command-noted");
         }
         for (one, reason) in &not_given {
             let row = one.row();

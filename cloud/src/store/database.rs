@@ -2,7 +2,12 @@
 //!
 //! Why every connection error passes through here: the pool hides a refused connection behind a
 //! timeout, and an operator needs to know which address was refused, without the password.
+//!
+//! Invariant: a connection over which nothing can be written is not used a second time: behind the
+//! same address there may be another server by now.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
@@ -117,6 +122,8 @@ pub struct Database {
     options: PgConnectOptions,
     url: String,
     timescale: config::Timescale,
+    /// Connections the pool has made so far.
+    connections: Arc<AtomicU64>,
 }
 
 impl Database {
@@ -133,15 +140,32 @@ impl Database {
         let options = options
             .application_name("milepost-cloud")
             .disable_statement_logging();
+        let connections = Arc::new(AtomicU64::new(0));
+        let made = connections.clone();
         let pool = PgPoolOptions::new()
             .max_connections(config.pool)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            // One question for two: does it answer, and is it still the one that takes writes?
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| {
+                Box::pin(async move {
+                    let writable = "SELECT current_setting('transaction_read_only') = 'off'";
+                    // What does not answer is closed as well, and the next one is asked.
+                    let answer = sqlx::query_scalar(writable).fetch_one(connection).await;
+                    Ok(answer.unwrap_or(false))
+                })
+            })
+            .after_connect(move |_, _| {
+                made.fetch_add(1, Ordering::Relaxed);
+                Box::pin(async { Ok(()) })
+            })
             .connect_lazy_with(options.clone());
         Ok(Self {
             pool,
             options,
             url,
             timescale: config.timescale,
+            connections,
         })
     }
 
@@ -149,6 +173,12 @@ impl Database {
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Changes whenever the pool makes a connection. The server behind it may be another one, or
+    /// this one with less in it, and the pool replaces a lost connection without a word.
+    pub(super) fn era(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// The address without its password.

@@ -11,6 +11,7 @@ use sqlx::postgres::PgConnection;
 
 use super::database::{Database, DatabaseError};
 use super::errors::StoreError;
+use crate::fail_point::fail_point;
 use crate::normalise::dictionary::{self, CSV, Meaning};
 
 /// Which dictionary this is: xxh3-64 of the file.
@@ -63,6 +64,7 @@ async fn put(on: &mut PgConnection, hash: &str) -> Result<bool, sqlx::Error> {
     sqlx::query("SELECT io_meanings_refresh()")
         .execute(&mut *on)
         .await?;
+    fail_point!("dictionary-written");
     on.commit().await?;
     Ok(true)
 }

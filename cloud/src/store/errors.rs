@@ -112,6 +112,16 @@ impl StoreError {
         }
     }
 
+    /// May the next answer come from another server, or from this one with less in it? After a lost
+    /// connection, a shutdown, or where nothing can be written: a standby.
+    #[must_use]
+    pub fn may_be_another_server(&self) -> bool {
+        match self.sqlstate() {
+            None => true,
+            Some(sqlstate) => matches!(sqlstate.get(..2), Some("08" | "25" | "57")),
+        }
+    }
+
     /// Did a COPY meet a row that is there already? Asked by what was done and not by the name of the
     /// key: a hypertable puts the name of its chunk before ours, and a compressed chunk names none.
     pub(super) fn is_known_row(&self) -> bool {

@@ -11,6 +11,7 @@ use sqlx::postgres::PgConnection;
 
 use super::database::{Database, DatabaseError};
 use super::dictionary;
+use crate::fail_point::fail_point;
 
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
@@ -152,7 +153,9 @@ async fn run(database: &Database, on: &mut PgConnection) -> Result<(), DatabaseE
     MIGRATOR
         .run_direct(None, &mut *on, false)
         .await
-        .map_err(|source| told(database, source))
+        .map_err(|source| told(database, source))?;
+    fail_point!("migrated");
+    Ok(())
 }
 
 /// Versions a processor needs and does not find.

@@ -91,12 +91,32 @@ pub(super) fn jobs<'a>(
                 for &(first, last) in &settles {
                     known.insert(first, last);
                 }
-                let unit = Cow::Borrowed(unit);
+                let unit = still_given_up(unit, place, &settles);
                 jobs.push(Job { unit, settles });
             }
         }
     }
     jobs
+}
+
+/// Of what a gateway gives up, some may have been stored: what is left counts by its share of
+/// positions, because a gap does not say where in it its records were.
+fn still_given_up<'a>(unit: &'a Unit, place: &Place, settles: &[(u64, u64)]) -> Cow<'a, Unit> {
+    let all = u128::from(place.last - place.first) + 1;
+    let open: u128 = settles
+        .iter()
+        .map(|(first, last)| u128::from(last - first) + 1)
+        .sum();
+    if unit.dropped == 0 || open == all {
+        return Cow::Borrowed(unit);
+    }
+    let left = (u128::from(unit.dropped) * open).div_ceil(all);
+    let left = u64::try_from(left).unwrap_or(unit.dropped);
+    Cow::Owned(Unit {
+        received: unit.received - unit.dropped + left,
+        dropped: left,
+        ..unit.clone()
+    })
 }
 
 /// The parts of a place that are not in `settled`, ascending.
@@ -282,6 +302,23 @@ mod tests {
         let (settles, after) = settled_by("7-9", "5-6,10-20");
         assert!(settles.is_empty(), "{settles:?}");
         assert_eq!(after, "5-6,10-20");
+    }
+
+    #[test]
+    fn what_was_stored_of_a_gap_is_not_given_up() {
+        let (received, dropped) = (4, 4);
+        let unit = Unit {
+            received,
+            dropped,
+            ..unit("a", 1, 3, 6)
+        };
+        for (before, wanted) in [("1-2", 4), ("3-3", 3), ("1-5", 1), ("4-5", 2)] {
+            let mut settled = HashMap::from([(spool(1), SettledRanges::parse(before).unwrap())]);
+            let units = [unit.clone()];
+            let jobs = jobs(&units, &owners(), &mut settled);
+            let left = (jobs[0].unit.received, jobs[0].unit.dropped);
+            assert_eq!(left, (wanted, wanted), "{before}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub use super::plan::Tally;
 use super::plan::{self, Run};
 use super::settle;
 use crate::batch::{Batch, DeadLetter, EntryId, Lows, Place, Split, Unit};
+use crate::fail_point::fail_point;
 
 /// A transaction that takes longer has lost its server: far above the slowest batch measured, and
 /// without it a dead connection would hang until the kernel gives up after a quarter of an hour.
@@ -108,7 +109,8 @@ enum End {
 pub struct Writer {
     database: Database,
     keep_frames: bool,
-    // Only what was committed is remembered.
+    // Only what was committed is remembered, and only while the pool makes no connection.
+    era: u64,
     devices: HashMap<Device, i32>,
     owners: HashMap<SpoolId, GatewayId>,
     lows: HashMap<SpoolId, u64>,
@@ -121,6 +123,7 @@ impl Writer {
     #[must_use]
     pub fn new(database: Database, keep_frames: bool) -> Self {
         Self {
+            era: database.era(),
             database,
             keep_frames,
             devices: HashMap::new(),
@@ -188,7 +191,7 @@ impl Writer {
 
     /// Puts aside the records of `unit` that the database refuses; all of it, if it is none of them.
     async fn isolate(
-        &self,
+        &mut self,
         unit: &Unit,
         refusal: StoreError,
         lows: &Lows,
@@ -212,6 +215,7 @@ impl Writer {
                 Err(error) => return Err(error),
             }
         }
+        fail_point!("put-aside");
         match self.attempt(&[rest], lows, End::Commit).await {
             Err(error) if error.next() == Next::Split => {}
             done => return done,
@@ -224,7 +228,7 @@ impl Writer {
         }
     }
 
-    async fn attempt(&self, units: &[Unit], lows: &Lows, end: End) -> Result<Part, StoreError> {
+    async fn attempt(&mut self, units: &[Unit], lows: &Lows, end: End) -> Result<Part, StoreError> {
         let doing = "opening a transaction";
         let pool = self.database.pool();
         let mut connection = match pool.acquire().await {
@@ -239,6 +243,11 @@ impl Writer {
             }
             Err(source) => return Err(StoreError::new(doing, source)),
         };
+        let era = self.database.era();
+        if era != self.era {
+            self.forget();
+            self.era = era;
+        }
         let done = timeout(
             TRANSACTION_TIMEOUT,
             self.either_way(&mut connection, units, lows, end),
@@ -280,6 +289,7 @@ impl Writer {
         end: End,
         way: Way,
     ) -> Result<Part, StoreError> {
+        fail_point!("before-begin");
         let begun = connection.begin().await;
         let mut on = begun.map_err(|source| StoreError::new("opening a transaction", source))?;
         let owners = settle::owners(&mut on, units, &self.owners).await?;
@@ -287,15 +297,19 @@ impl Writer {
         let jobs = plan::jobs(units, &owners, &mut settled);
         let devices = devices::devices(&mut on, &jobs, &self.devices).await?;
         let written = insert::rows(&mut on, &jobs, &devices, self.keep_frames, way).await?;
+        fail_point!("rows-copied");
         let runs = plan::runs(&jobs, &written.tallies);
         settle::settle(&mut on, &runs).await?;
+        fail_point!("settled-written");
         let lows = self.risen(lows);
         settle::lows(&mut on, &lows).await?;
+        fail_point!("before-commit");
         let ended = match end {
             End::Commit => on.commit().await,
             End::Rollback => on.rollback().await,
         };
         ended.map_err(|source| StoreError::new("committing", source))?;
+        fail_point!("after-commit");
         Ok(Part {
             owners,
             devices,

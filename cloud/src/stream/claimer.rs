@@ -22,6 +22,7 @@ use super::reply::{self, Item};
 use crate::batch::{EntryId, StreamId};
 use crate::config::StreamConfig;
 use crate::decode;
+use crate::fail_point::fail_point;
 use crate::metrics::Metrics;
 
 /// Looks in the time after which an item is abandoned.
@@ -128,10 +129,12 @@ impl Claimer {
             .arg(&self.config.consumer)
             .arg(self.idle_ms())
             .arg(&id);
+        fail_point!("before-claim");
         // Nothing when another processor was faster.
         let Some(fields) = single(self.link.ask("XCLAIM", &claim).await?) else {
             return Ok(false);
         };
+        fail_point!("after-claim");
         self.metrics.claimed.add(1);
         Ok(self.intake.bring(Delivery { entry, fields }).await)
     }

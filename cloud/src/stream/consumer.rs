@@ -23,6 +23,7 @@ use super::reply;
 use crate::backoff::Backoff;
 use crate::batch::{EntryId, StreamId};
 use crate::config::StreamConfig;
+use crate::fail_point::fail_point;
 use crate::metrics::Metrics;
 
 /// How long one read waits for something new; also how long stopping may take.
@@ -175,6 +176,7 @@ impl Consumer {
                 }
             }
             for (id, fields) in items {
+                fail_point!("read");
                 let Some(fields) = fields else {
                     if let Err(failure) = self.drop_deleted(id, &mut reader).await {
                         return Ended::Failed(failure);

@@ -3,11 +3,13 @@
 //! Why again and again: Redis may be emptied at any time, and a gateway that sees no floor keeps
 //! everything. Why from the database: another processor's commits count as much as ours.
 //!
-//! Invariant: only what was committed is ever published: from a [`Committed`], from the tables, or
-//! what another processor published from those. One gateway's floor that Redis does not take holds
-//! back no other's.
+//! Invariants: only what was committed is ever published: from a [`Committed`], from the tables, or
+//! what another processor published from those; after a doubt about the database nothing is, until
+//! its tables were read again; what they lack is taken back. One gateway's floor that Redis does not
+//! take holds back no other's.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +21,9 @@ use tracing::{debug, warn};
 
 use super::consumer::chained;
 use super::link::{Link, RedisFailure};
+use super::setback::{self, Setback};
 use crate::backoff::Backoff;
+use crate::fail_point::fail_point;
 use crate::metrics::Metrics;
 use crate::store::Committed;
 
@@ -31,6 +35,7 @@ pub type Floors = HashMap<GatewayId, HashMap<SpoolId, SettledRanges>>;
 pub struct Board {
     known: Mutex<(Floors, BTreeSet<(GatewayId, SpoolId)>)>,
     changed: Notify,
+    doubted: AtomicBool,
 }
 
 impl Board {
@@ -42,6 +47,12 @@ impl Board {
         self.changed.notify_one();
     }
 
+    /// The database may be another one by now, or have less in it.
+    pub fn doubt(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
     /// This stands in the tables.
     fn load(&self, floors: &Floors) {
         for (gateway, spools) in floors {
@@ -49,6 +60,20 @@ impl Board {
                 self.learn(gateway, *spool, ranges, false);
             }
         }
+    }
+
+    /// This stands in the tables and nothing else does. A commit of this very moment may be left
+    /// out; the next look finds it there.
+    fn replace(&self, floors: &Floors) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.0.clone_from(floors);
+        known.1.clear();
+    }
+
+    /// Everything that was committed, as far as we know.
+    fn all(&self) -> Floors {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.0.clone()
     }
 
     fn learn(&self, gateway: &GatewayId, spool: SpoolId, ranges: &SettledRanges, fresh: bool) {
@@ -91,6 +116,7 @@ pub async fn run(
     link: Link,
     board: Arc<Board>,
     tables: impl Tables,
+    mut setback: Setback,
     metrics: Arc<Metrics>,
     lost: Arc<Notify>,
     stop: CancellationToken,
@@ -106,17 +132,27 @@ pub async fn run(
             () = stop.cancelled() => return,
             _ = again.tick() => {}
             () = lost.notified() => {}
-            () = board.changed.notified() => all = missed,
+            // Whoever commits has a database: time to read its tables, if that is still to be done.
+            () = board.changed.notified() => all = missed || !loaded,
             // Until the tables were read once, a floor would seem lower than it is.
             () = tokio::time::sleep(pause), if !loaded || missed => {}
         }
+        if board.doubted.swap(false, Ordering::Relaxed) {
+            (loaded, pause) = (false, backoff.pause());
+            continue;
+        }
         if all {
-            match tables.floors().await {
-                Some(floors) => {
-                    board.load(&floors);
-                    loaded = true;
+            match load(&board, &tables, &mut setback).await {
+                Ok(true) => loaded = true,
+                Ok(false) => debug!("cannot read settled ranges now"),
+                Err(failure) => {
+                    loaded = false;
+                    metrics.error();
+                    warn!(
+                        error = chained(&failure),
+                        "cannot compare the floor with the database"
+                    );
                 }
-                None => debug!("cannot read settled ranges now"),
             }
             if !loaded {
                 pause = backoff.pause();
@@ -140,6 +176,34 @@ pub async fn run(
     }
 }
 
+/// Takes in what the tables say. `false`: they cannot be read now.
+async fn load(
+    board: &Board,
+    tables: &impl Tables,
+    setback: &mut Setback,
+) -> Result<bool, RedisFailure> {
+    let mut told = board.all();
+    let mut gateways: BTreeSet<GatewayId> = told.keys().cloned().collect();
+    if gateways.is_empty() {
+        // Nothing was committed by this process yet: the tables say whose floors to look at.
+        let Some(floors) = tables.floors().await else {
+            return Ok(false);
+        };
+        gateways.extend(floors.into_keys());
+    }
+    setback::merge(&mut told, &setback.published(gateways).await?);
+    // Now: whatever was told before must be in here.
+    let Some(floors) = tables.floors().await else {
+        return Ok(false);
+    };
+    if setback.look(&told, &floors).await? {
+        board.replace(&floors);
+        setback.lower(&told, &floors).await?;
+    }
+    board.load(&floors);
+    Ok(true)
+}
+
 async fn publish(
     link: &Link,
     floors: Vec<(GatewayId, Vec<(String, String)>)>,
@@ -157,6 +221,7 @@ async fn publish(
             .arg(version::FIELD_WRITES)
             .arg(command::ORDER_VERSION);
         published = link.ask("HSET contract", &contract).await;
+        fail_point!("contract-published");
     }
     // Read from the tables a moment ago: complete, and it must replace what is wrong.
     let there = if all {
@@ -186,8 +251,15 @@ async fn publish(
         }
         puts.push(floor);
     }
+    let is_any = !puts.is_empty();
+    if is_any {
+        fail_point!("before-floor");
+    }
     for put in link.ask_all("HSET floor", puts).await {
         published = published.and(put);
+    }
+    if is_any {
+        fail_point!("after-floor");
     }
     published
 }

@@ -5,8 +5,9 @@
 //! all processors: who gathers takes from all of them in the order of arrival, and whoever has
 //! waited longest gathers next.
 //!
-//! Invariant: an item is inside from its delivery until it was acknowledged; one that is left for a
-//! newer reader stays inside, so this process does not touch it again.
+//! Invariants: an item is inside from its delivery until it was acknowledged; one that is left for a
+//! newer reader stays inside, so this process does not touch it again; one that was set aside may
+//! come in a second time and is known by that.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +34,7 @@ pub struct Delivery {
 pub struct Intake {
     sender: mpsc::Sender<Delivery>,
     inside: Arc<Mutex<HashSet<EntryId>>>,
+    again: Arc<Mutex<HashSet<EntryId>>>,
 }
 
 /// The far side, shared by all processors.
@@ -52,9 +54,14 @@ impl Intake {
     #[must_use]
     pub fn new() -> (Self, Deliveries) {
         let (sender, receiver) = mpsc::channel(READ_AHEAD);
-        let inside = Arc::default();
+        let (inside, again) = (Arc::default(), Arc::default());
         let deliveries = Deliveries(Arc::new(tokio::sync::Mutex::new(receiver)));
-        (Self { sender, inside }, deliveries)
+        let intake = Self {
+            sender,
+            inside,
+            again,
+        };
+        (intake, deliveries)
     }
 
     /// Brings an item in unless it is inside. `false`: the processors are gone.
@@ -64,36 +71,52 @@ impl Intake {
             return false;
         };
         let entry = delivery.entry.clone();
-        if self.with(|inside| inside.insert(entry)) {
+        if with(&self.inside, |inside| inside.insert(entry)) {
             place.send(delivery);
         }
         true
     }
 
+    /// Brings in once more what was set aside, and is inside. `false`: the processors are gone.
+    pub async fn bring_again(&self, delivery: Delivery) -> bool {
+        let entry = delivery.entry.clone();
+        with(&self.again, |again| again.insert(entry));
+        self.sender.send(delivery).await.is_ok()
+    }
+
+    /// Is this the second time that it comes in?
+    #[must_use]
+    pub fn comes_again(&self, entry: &EntryId) -> bool {
+        with(&self.again, |again| again.contains(entry))
+    }
+
     /// Keeps an item out for good, without bringing it in. `false`: it was inside already.
     pub fn leave(&self, entry: EntryId) -> bool {
-        self.with(|inside| inside.insert(entry))
+        with(&self.inside, |inside| inside.insert(entry))
     }
 
     /// Is it being worked on here, or left for a newer reader?
     #[must_use]
     pub fn is_inside(&self, entry: &EntryId) -> bool {
-        self.with(|inside| inside.contains(entry))
+        with(&self.inside, |inside| inside.contains(entry))
     }
 
     /// These were acknowledged.
     pub fn let_out<'a>(&self, entries: impl IntoIterator<Item = &'a EntryId>) {
-        self.with(|inside| {
-            for entry in entries {
-                inside.remove(entry);
-            }
+        with(&self.inside, |inside| {
+            with(&self.again, |again| {
+                for entry in entries {
+                    inside.remove(entry);
+                    again.remove(entry);
+                }
+            });
         });
     }
+}
 
-    fn with<T>(&self, change: impl FnOnce(&mut HashSet<EntryId>) -> T) -> T {
-        // A set of ids is whole after any panic.
-        change(&mut self.inside.lock().unwrap_or_else(PoisonError::into_inner))
-    }
+fn with<T>(set: &Mutex<HashSet<EntryId>>, change: impl FnOnce(&mut HashSet<EntryId>) -> T) -> T {
+    // A set of ids is whole after any panic.
+    change(&mut set.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 #[cfg(test)]
@@ -126,6 +149,20 @@ mod tests {
         intake.let_out([&delivery("a", "5-1").entry]);
         assert!(!intake.is_inside(&delivery("a", "5-1").entry));
         assert!(intake.is_inside(&delivery("b", "5-1").entry));
+    }
+
+    #[tokio::test]
+    async fn what_was_set_aside_comes_in_again_and_is_known_by_it() {
+        let (intake, deliveries) = Intake::new();
+        let entry = delivery("a", "5-1").entry;
+        assert!(intake.bring(delivery("a", "5-1")).await);
+        assert!(!intake.comes_again(&entry));
+        assert!(intake.bring_again(delivery("a", "5-1")).await);
+        assert!(intake.comes_again(&entry));
+        let mut receiver = deliveries.turn().await;
+        assert!(receiver.try_recv().is_ok() && receiver.try_recv().is_ok());
+        intake.let_out([&entry]);
+        assert!(!intake.comes_again(&entry) && !intake.is_inside(&entry));
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use tracing::warn;
 use super::consumer::chained;
 use super::link::Link;
 use crate::batch::{Batch, DeadLetter, Place};
+use crate::fail_point::fail_point;
 use crate::metrics::{Metrics, now_ms};
 use crate::store::Committed;
 
@@ -46,6 +47,7 @@ impl Mirror {
                 let (stream, error) = (&self.stream, chained(&failure));
                 warn!(%stream, error, "cannot copy a dead letter; the table has it");
             }
+            fail_point!("letter-copied");
         }
     }
 

@@ -11,12 +11,14 @@ pub mod consumer;
 mod failure;
 pub mod finder;
 pub mod floor;
+pub mod gaps;
 pub mod intake;
 pub mod lag;
 pub mod link;
 pub mod loss;
 pub mod mirror;
 pub mod reply;
+pub mod setback;
 pub mod trimmer;
 
 pub use finder::{Stream, Streams};

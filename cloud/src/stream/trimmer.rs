@@ -18,6 +18,7 @@ use super::finder::Stream;
 use super::link::{Link, RedisFailure};
 use super::reply::{self, GroupState};
 use crate::batch::StreamId;
+use crate::fail_point::fail_point;
 use crate::metrics::{self, Metrics};
 
 /// How often to cut, when something was committed since.
@@ -98,7 +99,10 @@ pub(crate) async fn trim(link: &Link, stream: &str, keep: Duration) -> Result<u6
     };
     let mut trim = cmd("XTRIM");
     trim.arg(stream).arg("MINID").arg("~").arg(cut.to_string());
-    link.ask("XTRIM", &trim).await
+    fail_point!("before-trim");
+    let trimmed = link.ask("XTRIM", &trim).await;
+    fail_point!("after-trim");
+    trimmed
 }
 
 /// The first id to keep. `standing`: for each group last delivered and oldest pending.

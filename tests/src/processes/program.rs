@@ -252,6 +252,13 @@ impl Cloud {
         Ok(Cloud { service })
     }
 
+    /// From the next [`Self::restart`] on, these words start it and hand over to it: `env` with a
+    /// variable. None: it is started as it is.
+    pub fn start_by(&mut self, words: &[&str]) {
+        self.service
+            .start_by(words.iter().map(OsString::from).collect());
+    }
+
     /// Runs another verb of the binary with the same settings: `["migrate", "status"]`.
     /// Returns what it printed.
     ///

@@ -205,6 +205,21 @@ impl Road {
         }
     }
 
+    /// The ledger as soon as everything ACKed is a row, once, and nothing else is.
+    ///
+    /// # Errors
+    /// When it is not so after `patience`: the message has the ledger and both logs' ends.
+    pub async fn clean_ledger(&self, truth: &Truth, patience: Duration) -> Result<Ledger> {
+        let ledger = self.settled_ledger(truth, patience, |_| {}).await?;
+        ensure!(
+            ledger.is_clean() && ledger.stored == ledger.acked,
+            "{ledger}\ngateway: {}\ncloud: {}",
+            self.gateway.last_words(),
+            self.cloud.last_words()
+        );
+        Ok(ledger)
+    }
+
     /// Stops the gateway, then the cloud, politely. The servers go when the road is dropped.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 //! Invariants: `fsync` stays on, so that what a `kill9` test sees is what an operator would see;
 //! there is no Unix socket, so the length of the temporary directory's path does not matter.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -21,7 +21,8 @@ use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
 use super::installation::{open_to_others, readable_by_others, zoneinfo};
-use super::{Binary, LOOK_AGAIN, PORT_TRIES_MAX, Port, READY_TIMEOUT, STOP_TIMEOUT, find, secret};
+use super::{Binary, LOOK_AGAIN, PORT_TRIES_MAX, Port, READY_TIMEOUT, STOP_TIMEOUT};
+use super::{find, mounted, secret};
 use crate::child::{Child, Launch, RunAs};
 
 /// The cluster's superuser. Its password is random.
@@ -53,6 +54,8 @@ struct Cluster {
     binary: Binary,
     run_as: Option<RunAs>,
     dir: TempDir,
+    /// Words before the server, each of which hands over to the next.
+    before: Vec<OsString>,
 }
 
 impl Postgres {
@@ -62,16 +65,47 @@ impl Postgres {
     /// When no binaries are found (the text says what to do) or the server does not come up (the
     /// text carries the end of its log).
     pub async fn start() -> Result<Self> {
+        Self::start_by(|_| Ok(Vec::new())).await
+    }
+
+    /// The same with a file system of `bytes` mounted for the server alone, and its path: room for
+    /// a tablespace. `None` where this user may not mount.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub async fn start_with_small_disk(bytes: usize) -> Result<Option<(Self, PathBuf)>> {
+        let mut place = None;
+        let started = Self::start_by(|dir| {
+            let small = dir.join("small");
+            let Some(mut words) = mounted(&small, &format!("size={bytes},mode=0700"))? else {
+                bail!("not allowed to mount");
+            };
+            place = Some(small);
+            // Whoever may mount is root in its name space, and PostgreSQL refuses to be that: one
+            // more name space makes it nobody in particular.
+            words.extend(["unshare", "--user"].map(OsString::from));
+            Ok(words)
+        });
+        match (started.await, place) {
+            (Ok(postgres), Some(place)) => Ok(Some((postgres, place))),
+            (Err(_), None) => Ok(None),
+            (started, _) => started.map(|_| None),
+        }
+    }
+
+    async fn start_by(before: impl FnOnce(&Path) -> Result<Vec<OsString>>) -> Result<Self> {
         let run_as = run_as()?;
         let dir = temp_dir(run_as)?;
         let mut binary = find::postgres_bin()?;
         if run_as.is_some() {
             binary = readable_by_others(binary, dir.path())?;
         }
+        let before = before(dir.path())?;
         let cluster = Cluster {
             binary,
             run_as,
             dir,
+            before,
         };
         let password = secret()?;
         cluster.init(&password)?;
@@ -166,6 +200,30 @@ impl Postgres {
         }
     }
 
+    /// Keeps a copy of everything as it is now, for [`Postgres::go_back`]. Restarts the server.
+    ///
+    /// # Errors
+    /// When it cannot be copied, or the server does not come up.
+    pub async fn keep_copy(&mut self) -> Result<()> {
+        self.stop().await?;
+        let (data, copy) = (self.cluster.data(), self.cluster.copy());
+        let copied = Command::new("cp").arg("-a").arg(data).arg(copy).status();
+        ensure!(copied?.success(), "the cluster is not copied");
+        self.restart().await
+    }
+
+    /// Everything is as it was at [`Postgres::keep_copy`], as after a standby that lagged was
+    /// promoted, or a backup restored. Same port.
+    ///
+    /// # Errors
+    /// When there is no copy, or the server does not come up.
+    pub async fn go_back(&mut self) -> Result<()> {
+        self.stop().await?;
+        std::fs::remove_dir_all(self.cluster.data())?;
+        std::fs::rename(self.cluster.copy(), self.cluster.data()).context("a copy was kept")?;
+        self.restart().await
+    }
+
     /// `SIGSTOP` to the postmaster: no new connections; open ones go on.
     ///
     /// # Errors
@@ -186,6 +244,10 @@ impl Postgres {
 impl Cluster {
     fn data(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.dir.path().join("kept")
     }
 
     fn init(&self, password: &str) -> Result<()> {
@@ -236,13 +298,14 @@ impl Cluster {
     fn spawn(&self, port: &Port) -> Result<Child> {
         let data = self.data();
         let number = port.number().to_string();
-        let mut words = vec![
+        let mut words: Vec<&OsStr> = self.before.iter().map(AsRef::as_ref).collect();
+        words.extend([
             self.binary.path.as_os_str(),
             OsStr::new("-D"),
             data.as_os_str(),
             OsStr::new("-p"),
             OsStr::new(&number),
-        ];
+        ]);
         for setting in SETTINGS {
             words.extend([OsStr::new("-c"), OsStr::new(setting)]);
         }

@@ -20,7 +20,7 @@ use redis::cmd;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tests::processes::program_path;
-use tests::servers::{ADMIN, GATEWAY, Identity, Port, Redis, RedisOptions, redis_server};
+use tests::servers::{ADMIN, GATEWAY, Identity, Port, Redis, RedisOptions, mounted, redis_server};
 
 /// A setting to change; `None` takes it out.
 pub(super) type Edit = (&'static str, Option<Value>);
@@ -116,27 +116,13 @@ impl Case {
     /// With the spool on a file system that is mounted read-only. `None` where we may not mount.
     pub(super) fn on_read_only(mut self, stage: &Stage) -> Result<Option<Self>> {
         let place = stage.path("read-only");
-        std::fs::create_dir(&place)?;
-        let place = place.to_str().unwrap().to_owned();
-        let script = format!("mount -t tmpfs -o ro none '{place}' && exec \"$@\"");
-        let words = [
-            "unshare",
-            "--user",
-            "--map-root-user",
-            "--mount",
-            "sh",
-            "-c",
-            &script,
-            "sh",
-        ];
-        self.before = words.map(str::to_owned).to_vec();
-        self.edits = vec![set("spool.dir", &format!("{place}/spool"))];
-        let tried = Command::new("unshare")
-            .args(&self.before[1..])
-            .arg("true")
-            .stderr(Stdio::null())
-            .status();
-        Ok(tried.is_ok_and(|status| status.success()).then_some(self))
+        let Some(words) = mounted(&place, "ro")? else {
+            return Ok(None);
+        };
+        let words = words.into_iter().map(|word| word.into_string().unwrap());
+        self.before = words.collect();
+        self.edits = vec![set("spool.dir", place.join("spool").to_str().unwrap())];
+        Ok(Some(self))
     }
 }
 

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use contract::{Entry, GatewayId, Payload, SettledRanges, keys};
@@ -12,7 +11,7 @@ use redis::streams::StreamRangeReply;
 use redis::{AsyncCommands as _, AsyncConnectionConfig};
 use tests::edge::{EDGE, admin};
 use tests::processes::Gateway;
-use tests::servers::{ADMIN, Redis, skipped};
+use tests::servers::{ADMIN, Redis, mounted, skipped};
 use tests::tables::eventually;
 
 use super::{IMEI, tracker};
@@ -22,31 +21,11 @@ const DISK_BYTES: usize = 24 << 20;
 /// Words that mount a file system of so many bytes at `place` and hand over; `None` where this user
 /// may not.
 fn on_small_disk(place: &Path, bytes: usize) -> Result<Option<Vec<OsString>>> {
-    std::fs::create_dir_all(place)?;
-    let script = format!(
-        "mount -t tmpfs -o size={bytes} none '{}' && exec \"$@\"",
-        place.display()
-    );
-    let words = [
-        "unshare",
-        "--user",
-        "--map-root-user",
-        "--mount",
-        "sh",
-        "-c",
-        &script,
-        "sh",
-    ];
-    let tried = Command::new(words[0])
-        .args(&words[1..])
-        .arg("true")
-        .stderr(Stdio::null())
-        .status();
-    if !tried.is_ok_and(|status| status.success()) {
+    let words = mounted(place, &format!("size={bytes}"))?;
+    if words.is_none() {
         skipped("a full disk: this user may not mount one with `unshare --map-root-user`")?;
-        return Ok(None);
     }
-    Ok(Some(words.map(OsString::from).to_vec()))
+    Ok(words)
 }
 
 /// `path` as the gateway sees it.
