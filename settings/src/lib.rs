@@ -43,6 +43,7 @@ mod key;
 mod layers;
 mod mask;
 mod nearest;
+mod redis_address;
 mod typed;
 mod units;
 
@@ -50,4 +51,5 @@ pub use error::{Invalid, Origin, Problem, SettingsError};
 pub use key::Key;
 pub use layers::{Row, Settings};
 pub use mask::without_password;
+pub use redis_address::{RedisAddress, RedisNames};
 pub use units::duration;
