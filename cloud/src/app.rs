@@ -283,7 +283,7 @@ impl Parts {
             parts: self.clone(),
             config: stream(),
             link: link.clone(),
-            intake,
+            intake: intake.clone(),
             lost: lost.clone(),
         };
         let finder = finder::run(
@@ -333,6 +333,7 @@ impl Parts {
             let admin = Admin {
                 metrics: metrics.clone(),
                 link,
+                intake,
                 streams,
                 stream: stream(),
                 writers,

@@ -81,6 +81,12 @@ impl Intake {
         self.with(|inside| inside.contains(entry))
     }
 
+    /// How many were brought in and not yet taken up.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.sender.max_capacity() - self.sender.capacity()
+    }
+
     /// These were acknowledged.
     pub fn let_out<'a>(&self, entries: impl IntoIterator<Item = &'a EntryId>) {
         self.with(|inside| {
