@@ -60,5 +60,5 @@ super::declare! {
     OPEN = "W-RDS-108", 0, "Redis listens to everybody without TLS",
         "bind has no address or 0.0.0.0, protected-mode is off and there is no TLS port: whoever reaches the port can try passwords, and everything goes in the clear. Bind it to an internal address or switch TLS on.";
     NO_INFO = "W-RDS-109", 0, "the Redis user may not look at the server",
-        "INFO or CONFIG GET is not allowed to this user, so version, memory, files or exposure could not be looked at. Allow +info and +config|get to have them checked.";
+        "INFO or CONFIG GET is not allowed to this user, so version, memory, files or exposure could not be looked at. Allow the commands INFO and CONFIG GET to have them checked.";
 }

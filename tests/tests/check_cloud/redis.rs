@@ -279,3 +279,17 @@ async fn without_tls_on_loopback_nothing_is_wrong() -> Result<()> {
     }
     stage.is_good()
 }
+
+/// An operator copies the line from there.
+#[test]
+fn the_rights_in_the_docs_are_the_ones_that_are_tested() {
+    let passwords = [(PROCESSOR.to_owned(), "PASSWORD".to_owned())].into();
+    let lines = tests::servers::acl_lines(&[], &passwords);
+    let line = lines.iter().find(|line| line.contains(PROCESSOR)).unwrap();
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cloud-check.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(
+        page.contains(line.as_str()),
+        "docs/cloud-check.md should have\n{line}"
+    );
+}
