@@ -1,5 +1,7 @@
 //! The database.
 
+use std::io::Write as _;
+
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use tests::servers::{Port, Timescale};
@@ -12,6 +14,13 @@ async fn mistakes_on_the_way_to_the_database_are_named() -> Result<()> {
     let closed = Port::free()?;
     let deaf = std::net::TcpListener::bind("127.0.0.1:0")?;
     let deaf = deaf.local_addr()?;
+    let web = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let web_at = web.local_addr()?;
+    std::thread::spawn(move || {
+        for mut tcp in web.incoming().flatten() {
+            let _ = tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
     let port = stage.postgres.port();
     stage
         .sql(&["CREATE ROLE small LOGIN PASSWORD 'small' CONNECTION LIMIT 0"])
@@ -43,10 +52,7 @@ async fn mistakes_on_the_way_to_the_database_are_named() -> Result<()> {
             .edit(url(&stage.database_as("small:small")))
             .says("limit"),
         Case::new("no PostgreSQL", "E-DBS-007")
-            .edit(url(&format!(
-                "postgres://u:p@127.0.0.1:{}/x",
-                stage.plain.number()
-            )))
+            .edit(url(&format!("postgres://u:p@{web_at}/x")))
             .says("answer"),
         Case::new("TLS that is not there", "E-DBS-007")
             .edit(url(&format!("{}?sslmode=require", stage.database_url)))
@@ -74,7 +80,8 @@ async fn mistakes_inside_the_database_are_named() -> Result<()> {
             "E-DBS-010",
             "default_transaction_read_only",
             &[
-                "SET default_transaction_read_only = off; ALTER DATABASE @ RESET default_transaction_read_only",
+                "SET default_transaction_read_only = off",
+                "ALTER DATABASE @ RESET default_transaction_read_only",
             ],
         ),
         (

@@ -142,20 +142,23 @@ fn of_tls(error: &rustls::Error) -> Told {
     }
 }
 
-/// Asked in plain Redis, what answers there? Only where the address says plain Redis.
+/// Asked in plain Redis, does the port answer as it should not?
 async fn second_look(config: &RedisConfig) -> Option<Told> {
     let info = config.url.as_str().into_connection_info().ok()?;
-    let ConnectionAddr::Tcp(host, port) = info.addr() else {
-        return None;
+    let (host, port, is_tls) = match info.addr() {
+        ConnectionAddr::Tcp(host, port) => (host, *port, false),
+        ConnectionAddr::TcpTls { host, port, .. } => (host, *port, true),
+        _ => return None,
     };
     let asking = async {
-        let mut tcp = TcpStream::connect((host.as_str(), *port)).await.ok()?;
+        let mut tcp = TcpStream::connect((host.as_str(), port)).await.ok()?;
         tcp.write_all(b"*1\r\n$4\r\nPING\r\n").await.ok()?;
         let mut first = [0_u8; 1];
         let speaks_redis =
             matches!(tcp.read(&mut first).await, Ok(1)) && matches!(first[0], b'+' | b'-');
-        // A TLS alert, a greeting in another language, or it hung up.
-        (!speaks_redis).then_some(OTHER_PORT)
+        // Otherwise a TLS alert, a greeting in another language, or it hung up.
+        Some(speaks_redis)
     };
-    timeout(SECOND_LOOK, asking).await.ok().flatten()
+    let speaks_redis = timeout(SECOND_LOOK, asking).await.ok().flatten()?;
+    (speaks_redis == is_tls).then_some(OTHER_PORT)
 }
