@@ -46,7 +46,7 @@ super::declare! {
     ISOLATION = "W-DBS-107", 0, "transactions are stricter than needed",
         "default_transaction_isolation is not `read committed`: processors that write side by side then abort one another (SQLSTATE 40001) and try again. Nothing is lost, time is. `ALTER ROLE … SET default_transaction_isolation = 'read committed'`.";
     TIME_ZONE = "W-DBS-108", 0, "the database does not count days in UTC",
-        "Times are stored as instants, so no row is wrong. What cuts days or hours without naming a zone (the view ledger, date_trunc in your own queries) cuts them in this one, while continuous aggregates cut in UTC. `ALTER DATABASE … SET timezone = 'UTC'`.";
+        "This database has a TimeZone of its own. Times are stored as instants and the processor works in UTC, so no row is wrong. What cuts days or hours without naming a zone (the view ledger, date_trunc in your own queries) cuts them in this one, while continuous aggregates cut in UTC. `ALTER DATABASE … SET timezone = 'UTC'`.";
     DEAD_LETTERS = "W-DBS-109", 0, "dead letters were written lately",
         "Something came in that nobody can read or that the database refuses. It is kept with its bytes and the reason in the table dead_letters: `SELECT error_class, reason, count(*) FROM dead_letters GROUP BY 1, 2`.";
     CHUNKS = "W-DBS-110", 0, "there are very many chunks",

@@ -43,7 +43,8 @@ pub(super) struct Server {
     pub(super) is_standby: bool,
     pub(super) is_read_only: bool,
     pub(super) isolation: String,
-    pub(super) time_zone: String,
+    /// Of the database, where it has one of its own.
+    pub(super) time_zone: Option<String>,
     pub(super) encoding: String,
     /// Connections that ordinary roles may have together.
     pub(super) places: i64,
@@ -296,10 +297,14 @@ fn conventions(server: &Server, look: &mut Look) {
         "Zulu",
         "Universal",
     ];
-    if !utc.contains(&server.time_zone.as_str()) {
+    if let Some(zone) = server
+        .time_zone
+        .as_deref()
+        .filter(|zone| !utc.contains(zone))
+    {
         look.bad(
             &pages::TIME_ZONE,
-            format!("TimeZone is {}", server.time_zone),
+            format!("TimeZone of the database is {zone}"),
             "ALTER DATABASE … SET timezone = 'UTC'",
         );
     }
@@ -390,7 +395,7 @@ mod tests {
                 version: "16.4".to_owned(),
                 number: 160_004,
                 isolation: "read committed".to_owned(),
-                time_zone: "Etc/UTC".to_owned(),
+                time_zone: Some("Etc/UTC".to_owned()),
                 encoding: "UTF8".to_owned(),
                 places: 97,
                 used: 5,
@@ -459,7 +464,7 @@ mod tests {
                 it.server.isolation = "serializable".to_owned()
             }),
             ("W-DBS-108", |it| {
-                it.server.time_zone = "Europe/Vilnius".to_owned()
+                it.server.time_zone = Some("Europe/Vilnius".to_owned())
             }),
             ("W-DBS-109", |it| {
                 it.dead_letters = Some(DeadLetters {

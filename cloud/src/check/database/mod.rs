@@ -79,6 +79,8 @@ async fn facts(database: &Database, config: &Config) -> Result<Facts, DatabaseEr
     })
 }
 
+/// Settings of this session, which are those of the role in this database; but for the time zone, which
+/// our sessions always set to UTC: of it, what the database gives to others.
 async fn server(on: &mut PgConnection) -> Result<Server, sqlx::Error> {
     let row = sqlx::query(
         "SELECT current_setting('server_version') AS version, \
@@ -86,7 +88,10 @@ async fn server(on: &mut PgConnection) -> Result<Server, sqlx::Error> {
                 pg_is_in_recovery() AS standby, \
                 current_setting('transaction_read_only') = 'on' AS read_only, \
                 current_setting('default_transaction_isolation') AS isolation, \
-                current_setting('TimeZone') AS time_zone, \
+                (SELECT split_part(c, '=', 2) \
+                 FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS c \
+                 WHERE lower(c) LIKE 'timezone=%' AND s.setrole = 0 AND s.setdatabase IN \
+                    (SELECT oid FROM pg_database WHERE datname = current_database())) AS time_zone, \
                 current_setting('server_encoding') AS encoding, \
                 current_setting('max_connections')::int8 \
                     - current_setting('superuser_reserved_connections')::int8 AS places, \
