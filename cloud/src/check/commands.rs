@@ -27,6 +27,9 @@ const WAITING_S: u64 = 60;
 /// Fields of the registry that are looked at.
 const FIELDS_MAX: usize = 100_000;
 
+/// Name and value in a hash.
+type Field = (Vec<u8>, Vec<u8>);
+
 /// The findings. `link`: `None` where Redis cannot be asked.
 pub(super) async fn look(link: Option<&Link>, database: &Database, config: &Config) -> Look {
     let mut look = Look::new("commands");
@@ -158,7 +161,7 @@ async fn registry(link: &Link, look: &mut Look) -> Result<(), RedisFailure> {
             .arg(&cursor)
             .arg("COUNT")
             .arg(1_000);
-        let (next, pairs): (String, Vec<(Vec<u8>, Vec<u8>)>) = link.ask("HSCAN", &some).await?;
+        let (next, pairs): (String, Vec<Field>) = link.ask("HSCAN", &some).await?;
         fields += pairs.len();
         let gateways = pairs
             .iter()

@@ -18,7 +18,7 @@ super::declare! {
     URL = "E-DBS-008", 2, "the address of the database cannot be understood",
         "database.url wants postgres://user:password@host:5432/database. Characters such as @, / or # in a password must be percent-encoded (%40, %2F, %23).";
     OLD = "E-DBS-009", 1, "this PostgreSQL is too old",
-        "Version 15 or newer is needed: the tables use what older ones do not have.";
+        "Version 15 or newer is needed: the tables use what older ones do not have, and TimescaleDB has left them behind as well.";
     READ_ONLY = "E-DBS-010", 1, "this database only reads",
         "It is a standby (pg_is_in_recovery), or default_transaction_read_only is on for the server, the database or the role. Point database.url at the primary, with target_session_attrs or a service name that follows a failover; or switch the setting off.";
     MIGRATIONS = "E-DBS-011", 1, "migrations are missing",
