@@ -536,7 +536,7 @@ fn timescale(settings: &Settings) -> Result<Timescale, SettingsError> {
 }
 
 #[cfg(test)]
-mod founding_names;
+mod founding_names_tests;
 
 #[cfg(test)]
 mod tests {

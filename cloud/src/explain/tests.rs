@@ -90,8 +90,9 @@ fn every_page_is_used() {
                 let used = format!("pages::{name}");
                 let is_end =
                     |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-                let used = users.iter().any(|(_, text)| {
-                    text.contains(&imported)
+                let used = users.iter().any(|(user, text)| {
+                    (text.contains(&imported)
+                        || user.components().any(|part| part.as_os_str() == &*area))
                         && text
                             .match_indices(&used)
                             .any(|(at, it)| is_end(&text[at + it.len()..]))

@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use super::pages;
 use super::rights::Refusal;
 use crate::check::Look;
-use crate::explain::{Page, redis as pages};
+use crate::explain::Page;
 
 const VERSION_MIN: u32 = 7;
 

@@ -13,6 +13,7 @@ use contract::keys;
 use super::Look;
 use super::scan::scan;
 use crate::config::{Config, StreamConfig};
+use crate::explain::redis as pages;
 use crate::stream::{Link, RedisFailure, finder};
 use judge::{Facts, Host, Keys};
 
