@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -19,8 +19,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::StreamConfig;
-use crate::metrics::Metrics;
-use crate::stream::{Link, Standing, Streams, lag};
+use crate::latency::Latency;
+use crate::metrics::{Metrics, now_ms};
+use crate::stream::{Intake, Link, Standing, Streams, lag};
 
 /// Refusals in a row that are more than a deadlock or a restart.
 const REFUSALS_MAX: u64 = 3;
@@ -35,6 +36,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// To ask for lag and pending.
     pub link: Link,
+    /// To tell how many stream items wait to be decoded.
+    pub intake: Intake,
     /// Which are read.
     pub streams: Streams,
     /// As which group and consumer.
@@ -122,6 +125,49 @@ impl Admin {
         })
     }
 
+    /// The way of a record through this process, each stage with what it took and gave so far.
+    /// `queue` is what waits before it.
+    fn stages(&self, lag: Option<u64>, pending: Option<u64>, oldest_s: Option<u64>) -> Value {
+        let metrics = &self.metrics;
+        let now = Instant::now();
+        let ms = |latency: &Latency| latency.p99(now).map(|took| took.as_secs_f64() * 1_000.0);
+        let store_errors = metrics.store_errors.get();
+        let in_hand = metrics
+            .rows_decoded
+            .get()
+            .saturating_sub(metrics.rows_committed.get());
+        json!({
+            "read": {
+                "unit": "entries",
+                "in": metrics.entries_delivered.get(),
+                "out": metrics.messages_read.get(),
+                "queue": lag,
+                "oldest_s": oldest_s,
+                "errors": metrics.errors.get().saturating_sub(store_errors),
+                "p99_ms": ms(&metrics.read),
+            },
+            "decode": {
+                "unit": "rows",
+                "in": metrics.messages_read.get(),
+                "out": metrics.rows_decoded.get(),
+                "queue": self.intake.waiting(),
+                "oldest_s": null,
+                "errors": metrics.decode_failed.get(),
+                "p99_ms": ms(&metrics.decode),
+            },
+            "store": {
+                "unit": "rows",
+                "in": metrics.rows_decoded.get(),
+                "out": metrics.rows_committed.get(),
+                "queue": in_hand,
+                "pending_entries": pending,
+                "oldest_s": null,
+                "errors": store_errors,
+                "p99_ms": ms(&metrics.store),
+            },
+        })
+    }
+
     fn trouble(&self) -> Option<&'static str> {
         let (redis, database) = self.connections();
         if self.metrics.schema_mismatch.get() != 0 {
@@ -166,7 +212,12 @@ async fn status(State(admin): State<Admin>) -> impl IntoResponse {
         |of: fn(&Standing) -> Option<u64>| answered.then(|| lag::total(&standings, of)).flatten();
     let metrics = &admin.metrics;
     let (redis, database) = admin.connections();
+    let lag = total(|standing| standing.lag_entries);
+    let pending = total(|standing| standing.pending_entries);
+    let oldest_s = standings.iter().filter_map(|it| it.age_s).max();
     Json(json!({
+        "at_ms": now_ms(),
+        "stages": admin.stages(lag, pending, oldest_s),
         "version": env!("CARGO_PKG_VERSION"),
         "redis": redis,
         "database": database,
@@ -178,8 +229,8 @@ async fn status(State(admin): State<Admin>) -> impl IntoResponse {
         "writers": admin.writers,
         "group": admin.stream.group,
         "consumer": admin.stream.consumer,
-        "lag_entries": total(|standing| standing.lag_entries),
-        "pending_entries": total(|standing| standing.pending_entries),
+        "lag_entries": lag,
+        "pending_entries": pending,
         "records": {
             "received": metrics.records_received.get(),
             "stored": metrics.records_stored.get(),
@@ -187,6 +238,7 @@ async fn status(State(admin): State<Admin>) -> impl IntoResponse {
             "duplicate": metrics.records_duplicate.get(),
             "dead": metrics.records_dead.get(),
             "dropped": metrics.records_dropped.get(),
+            "late": metrics.records_late.get(),
         },
         "device_messages": metrics.device_messages_stored.get(),
         "dead_letters": metrics.messages_failed.get(),
@@ -210,7 +262,33 @@ async fn queue(State(admin): State<Admin>) -> impl IntoResponse {
     let standings = admin.standings().await;
     let metrics = &admin.metrics;
     let told: Vec<Value> = standings.iter().map(Standing::to_json).collect();
+    let unfinished = |standing: &Standing| Some(standing.lag_entries? + standing.pending_entries?);
+    let queues: serde_json::Map<String, Value> = standings
+        .iter()
+        .map(|it| {
+            (
+                it.stream.name.to_string(),
+                json!({
+                    "pending": unfinished(it),
+                    "unread": it.lag_entries,
+                    "unacknowledged": it.pending_entries,
+                    "oldest_seconds": it.age_s,
+                }),
+            )
+        })
+        .collect();
+    let is_all = standings.len() == admin.streams.all().len();
     Json(json!({
+        "total_pending": is_all.then(|| lag::total(&standings, unfinished)).flatten(),
+        "queues": queues,
+        "processor_stats": {
+            "processed": metrics.messages_written.get(),
+            "failed": metrics.messages_failed.get(),
+            "errors": metrics.errors.get(),
+            "batches": metrics.batches_processed.get(),
+            "rows": metrics.rows_committed.get(),
+            "last_batch_ms": metrics.last_batch_ms.get(),
+        },
         "group": admin.stream.group,
         "streams_read": admin.streams.all().len(),
         "streams": told,

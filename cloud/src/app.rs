@@ -296,7 +296,7 @@ impl Parts {
             parts: self.clone(),
             config: stream(),
             link: link.clone(),
-            intake,
+            intake: intake.clone(),
             lost: lost.clone(),
         };
         let finder = finder::run(
@@ -353,6 +353,7 @@ impl Parts {
             let admin = Admin {
                 metrics: metrics.clone(),
                 link,
+                intake,
                 streams,
                 stream: stream(),
                 writers,

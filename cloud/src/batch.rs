@@ -23,7 +23,7 @@ pub struct StreamId {
 impl StreamId {
     /// The smallest id that an item added at `ms` can have.
     #[must_use]
-    pub fn at_ms(ms: u64) -> Self {
+    pub const fn at_ms(ms: u64) -> Self {
         Self { ms, counter: 0 }
     }
 
@@ -249,6 +249,8 @@ impl Decoded {
         self.units.iter().any(is_gap)
     }
 }
+/// A tracker that sends later had no network, or sends what it kept.
+const LATE_MS: u64 = 3_600_000;
 
 /// Everything that goes into the database in one transaction.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -294,6 +296,25 @@ impl Batch {
     #[must_use]
     pub fn rows(&self) -> usize {
         self.units.iter().map(Unit::rows).sum()
+    }
+
+    /// AVL records that were received more than an hour after their device time.
+    #[must_use]
+    pub fn late(&self) -> u64 {
+        let of_unit = |unit: &Unit| {
+            let received_at_ms = unit.frame.as_ref().map_or(0, |frame| frame.received_at_ms);
+            let is_late =
+                |record: &&Record| received_at_ms.saturating_sub(record.device_time_ms) > LATE_MS;
+            unit.records.iter().filter(is_late).count() as u64
+        };
+        self.units.iter().map(of_unit).sum()
+    }
+
+    /// When the oldest envelope was received, by the clock of its gateway, milliseconds since 1970.
+    #[must_use]
+    pub fn oldest_reception_ms(&self) -> Option<u64> {
+        let frames = self.units.iter().filter_map(|unit| unit.frame.as_ref());
+        frames.map(|frame| frame.received_at_ms).min()
     }
 
     /// Nothing inside at all?

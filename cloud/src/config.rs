@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use contract::keys;
-use settings::{Key, Settings, SettingsError};
+use settings::{Key, Origin, RedisAddress, RedisNames, Settings, SettingsError};
 
 /// Prefix of our environment variables: `CLOUD__REDIS__URL`.
 pub const ENV_PREFIX: &str = "CLOUD";
@@ -26,6 +26,23 @@ pub static KEYS: &[Key] = &[
         "Is it a Redis Cluster? auto: several nodes in redis.url are one, a single one is asked; true; false.",
     )
     .default("auto"),
+    Key::new("redis.host", "Host of Redis, while redis.url is not set.").aliases(&["REDIS_HOST"]),
+    Key::new("redis.port", "Its port; 6379 when not set.").aliases(&["REDIS_PORT"]),
+    Key::new("redis.db", "Number of the database in it; 0 when not set.").aliases(&["REDIS_DB"]),
+    Key::new("redis.username", "User of Redis.").aliases(&["REDIS_USERNAME"]),
+    Key::new("redis.password", "Password of Redis.")
+        .aliases(&["REDIS_PASSWORD"])
+        .secret(),
+    Key::new(
+        "redis.prod",
+        "true: the host is called redis when redis.host is not set, else localhost.",
+    )
+    .aliases(&["PROD"]),
+    Key::new(
+        "redis.max_connections",
+        "Understood and without effect: the cloud opens the connections it needs, two for each stream and a few more.",
+    )
+    .aliases(&["REDIS_MAX_CONNECTIONS"]),
     Key::new("redis.cert", "Client certificate (PEM file) for rediss://.").default(""),
     Key::new("redis.key", "Key of the client certificate (PEM file).").default(""),
     Key::new(
@@ -48,6 +65,7 @@ pub static KEYS: &[Key] = &[
         "stream.pattern",
         "Also every stream that matches, such as telemetry:*; empty: none.",
     )
+    .aliases(&["STREAM_PATTERN"])
     .default(""),
     Key::new(
         "stream.look_every",
@@ -102,6 +120,23 @@ pub static KEYS: &[Key] = &[
         .aliases(&["BATCH_SIZE"])
         .default("1000"),
     Key::new("store.batch_wait", "How long a row may wait for company.").default("200ms"),
+    Key::new(
+        "store.batch_timeout_s",
+        "The same in seconds, while store.batch_wait is not set.",
+    )
+    .aliases(&["BATCH_TIMEOUT_SEC"]),
+    Key::new(
+        "store.pause_s",
+        "Seconds that a writer rests after a batch; 0: none.",
+    )
+    .aliases(&["PROCESSING_INTERVAL_SEC"])
+    .default("0"),
+    Key::new(
+        "store.table",
+        "The table of AVL records; `cloud migrate up` makes it, and it has no other name.",
+    )
+    .aliases(&["TABLE_NAME"])
+    .default(TABLE),
     Key::new(
         "store.writers",
         "Batches written side by side; not more than database.pool.",
@@ -172,6 +207,22 @@ pub static KEYS: &[Key] = &[
     .aliases(&["LOG_FORMAT"])
     .default("auto"),
 ];
+
+/// Where AVL records are. A second name is a view's business.
+const TABLE: &str = "positions";
+
+/// How the parts of Redis' address are called here.
+pub const REDIS_NAMES: RedisNames = RedisNames {
+    url: "redis.url",
+    host: "redis.host",
+    port: "redis.port",
+    db: "redis.db",
+    username: "redis.username",
+    password: "redis.password",
+    prod: "redis.prod",
+    max_connections: "redis.max_connections",
+    tls: ["redis.cert", "redis.ca"],
+};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -295,6 +346,8 @@ pub struct StoreConfig {
     pub batch_rows_max: usize,
     /// Longest wait for company.
     pub batch_wait: Duration,
+    /// Rest after a batch.
+    pub pause: Duration,
     /// Store raw frames.
     pub keep_frames: bool,
     /// Batches written side by side, from 1.
@@ -367,12 +420,7 @@ impl Config {
                 pool: settings.integer("database.pool", 1..=100)?,
                 timescale: timescale(settings)?,
             },
-            store: StoreConfig {
-                batch_rows_max: settings.integer("store.batch_rows_max", 1..=100_000)?,
-                batch_wait: settings.duration("store.batch_wait")?,
-                keep_frames: settings.flag("frames.keep")?,
-                writers: settings.integer("store.writers", 1..=16)?,
-            },
+            store: store(settings)?,
             commands: commands(settings)?,
             policies: policies(settings)?,
             http: match settings.optional_text("http.listen")? {
@@ -389,6 +437,57 @@ impl Config {
             },
         })
     }
+}
+
+/// What was typed and changes nothing: the setting, where it was set, and why.
+#[must_use]
+pub fn without_effect(settings: &Settings) -> Vec<(&'static str, &Origin, String)> {
+    let mut idle = REDIS_NAMES.without_effect(settings);
+    let wait = settings.origin("store.batch_wait");
+    if settings.is_set("store.batch_timeout_s") && *wait != Origin::Default {
+        let why = format!("store.batch_wait wins, set by {}", wait.place());
+        let origin = settings.origin("store.batch_timeout_s");
+        idle.push(("store.batch_timeout_s", origin, why));
+    }
+    idle
+}
+
+/// Where Redis is, and the parts that were put together for it.
+/// # Errors
+/// A part that does not fit.
+pub fn redis_address(settings: &Settings) -> Result<RedisAddress, SettingsError> {
+    REDIS_NAMES.address(settings)
+}
+
+fn store(settings: &Settings) -> Result<StoreConfig, SettingsError> {
+    if settings.text("store.table")? != TABLE {
+        let expected = "positions: rows go to the tables that `cloud migrate up` makes; for programs that want another name, make a view of that name over positions or telemetry";
+        return Err(settings.invalid("store.table", expected, None));
+    }
+    let is_wait_typed = *settings.origin("store.batch_wait") != Origin::Default;
+    let batch_wait = match seconds(settings, "store.batch_timeout_s")? {
+        Some(wait) if !is_wait_typed => wait,
+        _ => settings.duration("store.batch_wait")?,
+    };
+    Ok(StoreConfig {
+        batch_rows_max: settings.integer("store.batch_rows_max", 1..=100_000)?,
+        batch_wait,
+        pause: seconds(settings, "store.pause_s")?.unwrap_or_default(),
+        keep_frames: settings.flag("frames.keep")?,
+        writers: settings.integer("store.writers", 1..=16)?,
+    })
+}
+
+/// A number of seconds as the founding documents write them: `5`, `0.1`.
+fn seconds(settings: &Settings, name: &str) -> Result<Option<Duration>, SettingsError> {
+    let Some(text) = settings.optional_text(name)? else {
+        return Ok(None);
+    };
+    let number = text.trim().parse().ok();
+    let fits = number.filter(|number: &f64| (0.0..=3_600.0).contains(number));
+    let refused = || settings.invalid(name, "a number of seconds from 0 to 3600", None);
+    fits.map(|number| Some(Duration::from_secs_f64(number)))
+        .ok_or_else(refused)
 }
 
 fn stream(settings: &Settings, host: &str) -> Result<StreamConfig, SettingsError> {
@@ -428,7 +527,7 @@ fn stream(settings: &Settings, host: &str) -> Result<StreamConfig, SettingsError
 }
 
 fn redis(settings: &Settings) -> Result<RedisConfig, SettingsError> {
-    let url = settings.text("redis.url")?.to_owned();
+    let url = redis_address(settings)?.url;
     let cert = settings.optional_path("redis.cert")?;
     let key = settings.optional_path("redis.key")?;
     let identity = match (cert, key) {
@@ -527,6 +626,9 @@ fn timescale(settings: &Settings) -> Result<Timescale, SettingsError> {
         _ => Timescale::Auto,
     })
 }
+
+#[cfg(test)]
+mod founding_names_tests;
 
 #[cfg(test)]
 mod tests {

@@ -2,10 +2,12 @@
 //! prints its result or, once and here only, the chain of what went wrong.
 
 mod acl_cli;
+mod check_cli;
 mod lag_cli;
 mod migrate_cli;
 mod roles_cli;
 mod site_cli;
+mod status_cli;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -14,9 +16,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use cloud::app::{self, RunError};
 use cloud::backfill::{self, BackfillVerb};
-use cloud::check::{self, Mark};
+use cloud::check;
 use cloud::commands::cli::{self, CmdError, CmdVerb};
-use cloud::config::{Config, ENV_PREFIX, KEYS, LogConfig, LogFormat};
+use cloud::config::{self, Config, ENV_PREFIX, KEYS, LogConfig, LogFormat};
 use cloud::fleet::{self, DeviceVerb};
 use cloud::ledger::{self, LedgerArgs};
 use cloud::letters::cli::{self as dlq, DlqVerb};
@@ -24,6 +26,7 @@ use cloud::operator::VerbError;
 use cloud::queue::{self, QueueVerb};
 use cloud::replay::{self, ReplayArgs};
 use cloud::site::SiteError;
+use cloud::status::ask::AskError;
 use cloud::store::{Database, DatabaseError};
 use cloud::stream::RedisFailure;
 use settings::Settings;
@@ -64,8 +67,29 @@ enum Verb {
         #[arg(long)]
         auto_migrate: bool,
     },
-    /// Look at Redis, the stream and the database, and name what is wrong.
+    /// Look at settings, Redis, the streams, the database and commands, and name what is wrong.
+    ///
+    /// Each finding is ✓ good, ! worth a look, ✗ failed or · not looked at; what is not good says what
+    /// to do and has a code for `cloud explain`. Nothing is changed: no key, no entry, no row. Run it
+    /// as the user and with the settings the processor has. Exit code: the worst of what was found; 0
+    /// ok, 1 a check failed, 2 settings, 3 cannot be reached, 4 data at risk.
     Check,
+    /// What each code means and what to do; works without network and settings.
+    Explain {
+        /// A code, as `cloud check` prints it; without one, all of them.
+        code: Option<String>,
+    },
+    /// How a running processor gets on, stage by stage: in/s, out/s, queue, errors, p99.
+    ///
+    /// Asks at http.listen, so give it the settings the processor has. read: entries from Redis, with
+    /// what is unread as its queue and its oldest; decode: entries into rows; store: rows into
+    /// committed transactions. p99 is over the last half to whole minute: of read since Redis took
+    /// the entry, of store until it was acknowledged. Exit code 3 when no processor answers.
+    Status {
+        /// Look again every two seconds, until Ctrl-C.
+        #[arg(long)]
+        watch: bool,
+    },
     /// How far behind the group is, stream by stream: items, records and seconds.
     Lag {
         /// Look again every two seconds, until Ctrl-C.
@@ -155,6 +179,10 @@ enum Failure {
     Roles(#[from] roles_cli::RolesFailure),
     #[error(transparent)]
     Site(#[from] SiteError),
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error("there is no code {code}: {hint}")]
+    NoCode { code: String, hint: String },
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
     #[error("cannot write the result")]
@@ -164,7 +192,11 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::File { .. } | Self::Settings(_) | Self::LogFilter { .. } => 2,
+            Self::File { .. }
+            | Self::Settings(_)
+            | Self::LogFilter { .. }
+            | Self::NoCode { .. } => 2,
+            Self::Ask(error) => error.page().exit,
             Self::Run(error) => match error {
                 RunError::Redis(
                     RedisFailure::Unreachable { .. } | RedisFailure::Refused { .. },
@@ -220,12 +252,25 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
     if let Verb::Version = arguments.verb {
         return version(arguments.json);
     }
-    let settings = read_settings(arguments)?;
+    if let Verb::Explain { code } = &arguments.verb {
+        let told = check_cli::explain(code.as_deref(), arguments.json)?;
+        let code = code.clone().unwrap_or_default();
+        return told.map_or_else(|hint| Err(Failure::NoCode { code, hint }), |()| Ok(0));
+    }
+    let settings = match read_settings(arguments) {
+        Ok(settings) => settings,
+        Err(failure) => return refused(arguments, failure),
+    };
     if let Verb::Config(ConfigVerb::Show { origin }) = arguments.verb {
         return show(&settings, origin, arguments.json);
     }
-    let config = Config::new(&settings, &host_name())?;
-    logging(&config.log, arguments)?;
+    let config = match Config::new(&settings, &host_name()) {
+        Ok(config) => config,
+        Err(error) => return refused(arguments, error.into()),
+    };
+    if let Err(failure) = logging(&config.log, arguments) {
+        return refused(arguments, failure);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -233,6 +278,9 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
     runtime.block_on(async {
         match &arguments.verb {
             Verb::Run { auto_migrate } => {
+                for (key, origin, why) in config::without_effect(&settings) {
+                    tracing::warn!(key, place = origin.place(), why, "a setting without effect");
+                }
                 app::run(config, *auto_migrate, stopped_on_signal()).await?;
                 Ok(0)
             }
@@ -242,11 +290,15 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
                     .map_err(RunError::Redis)??;
                 Ok(0)
             }
-            Verb::Check => checked(&config, arguments.json).await,
             Verb::Migrate(verb) => Ok(migrate_cli::act(&config, verb, arguments.json).await?),
             Verb::Acl(verb) => Ok(acl_cli::act(&config, verb, arguments.json)?),
             Verb::Roles(verb) => Ok(roles_cli::act(&config, verb, arguments.json).await?),
             Verb::Site(verb) => Ok(site_cli::act(&config, verb, arguments.json).await?),
+            Verb::Check => Ok(check_cli::act(&settings, &config, arguments.json).await?),
+            Verb::Status { watch } => {
+                status_cli::act(&config, *watch, arguments.json).await??;
+                Ok(0)
+            }
             Verb::Cmd(verb) => {
                 let database = Database::new(&config.database)?;
                 Ok(cli::run(&database, verb, arguments.json).await?)
@@ -263,7 +315,7 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
             Verb::Ledger(args) => Ok(ledger::run(&config, args, arguments.json).await?),
             Verb::Queue(verb) => Ok(queue::run(&config, verb, arguments.json).await?),
             Verb::Device(verb) => Ok(fleet::run(&config, verb, arguments.json).await?),
-            Verb::Config(_) | Verb::Version => Ok(0),
+            Verb::Config(_) | Verb::Version | Verb::Explain { .. } => Ok(0),
         }
     })
 }
@@ -336,7 +388,34 @@ fn show(settings: &Settings, origin: bool, json: bool) -> Result<u8, Failure> {
             )?;
         }
     }
+    let address = config::redis_address(settings)?;
+    if !json && !address.parts.is_empty() {
+        let url = settings::without_password(&address.url);
+        writeln!(
+            out,
+            "\nredis.url is made of {}: {url}",
+            address.parts.join(", ")
+        )?;
+    }
     Ok(0)
+}
+
+/// Settings that cannot be used end every verb but the one that tells what is wrong.
+fn refused(arguments: &Arguments, failure: Failure) -> Result<u8, Failure> {
+    if !matches!(arguments.verb, Verb::Check) {
+        return Err(failure);
+    }
+    let look = match &failure {
+        Failure::Settings(error) => check::settings::refused(error),
+        Failure::File { path, source } => {
+            let file = arguments.config.as_ref();
+            let is_secret = file.is_none_or(|file| file.display().to_string() != *path);
+            check::settings::unread(path, is_secret, source)
+        }
+        Failure::LogFilter { .. } => check::settings::unfit(&failure.to_string()),
+        _ => return Err(failure),
+    };
+    Ok(check_cli::refused(&look, arguments.json)?)
 }
 
 /// This machine's name, for the consumer's; it must be the same after a restart.
@@ -408,28 +487,4 @@ async fn stop_on_signal(stop: CancellationToken) {
         }
         stop.cancel();
     }
-}
-
-async fn checked(config: &Config, json: bool) -> Result<u8, Failure> {
-    let report = check::check(config).await?;
-    let mut out = std::io::stdout().lock();
-    for finding in &report.findings {
-        let (sign, word) = match finding.mark {
-            Mark::Good => ("✓", "ok"),
-            Mark::Odd => ("!", "warning"),
-            Mark::Bad => ("✗", "failed"),
-        };
-        if json {
-            let line =
-                serde_json::json!({"part": finding.part, "mark": word, "text": finding.text});
-            writeln!(out, "{line}")?;
-        } else {
-            writeln!(out, "{:9} {sign} {}", finding.part, finding.text)?;
-        }
-    }
-    Ok(match (report.unreachable, report.failed()) {
-        (true, _) => 3,
-        (false, true) => 1,
-        (false, false) => 0,
-    })
 }

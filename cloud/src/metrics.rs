@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::latency::Latency;
 use crate::stream::Standing;
 
 /// A number that only grows, or a gauge that is set.
@@ -54,6 +55,13 @@ macro_rules! metrics {
             /// Streams whose reader got no answer last time.
             unanswered: Mutex<BTreeSet<Arc<str>>>,
             /// Did Redis answer every reader last time?
+            /// From the moment Redis took a stream item to the moment a writer took it up.
+            pub read: Latency,
+            /// Decoding one stream item.
+            pub decode: Latency,
+            /// Writing one batch, from its first attempt to COMMIT and acknowledgement.
+            pub store: Latency,
+            /// Did Redis answer last time?
             pub redis_connected: AtomicBool,
             /// Did the database answer last time?
             pub database_connected: AtomicBool,
@@ -69,6 +77,18 @@ macro_rules! metrics {
 }
 
 metrics! {
+    /// Stream items that Redis handed out to this process, whatever became of them.
+    counter entries_delivered = "milepost_cloud_entries_delivered_total";
+    /// Rows that decoding made: AVL records, messages of trackers and dead letters.
+    counter rows_decoded = "milepost_cloud_rows_decoded_total";
+    /// Of them, those in batches that were committed.
+    counter rows_committed = "milepost_cloud_rows_committed_total";
+    /// Dead letters that decoding made.
+    counter decode_failed = "milepost_cloud_decode_failed_total";
+    /// Attempts at a batch that the database did not take.
+    counter store_errors = "milepost_cloud_store_errors_total";
+    /// AVL records that were received more than an hour after they were written.
+    counter records_late = "milepost_cloud_records_late_total";
     /// Stream items read.
     counter messages_read = "milepost_cloud_messages_read_total";
     /// Stream items acknowledged after COMMIT.
@@ -145,6 +165,9 @@ metrics! {
     gauge commands_oldest_queued_s = "milepost_cloud_commands_oldest_queued_seconds";
     /// Milliseconds the command given last had waited.
     gauge commands_last_route_ms = "milepost_cloud_commands_last_route_milliseconds";
+    /// Milliseconds from the reception of the oldest envelope of the last batch to its COMMIT, by the
+    /// clocks of gateway and cloud.
+    gauge end_to_end_ms = "milepost_cloud_end_to_end_milliseconds";
     /// Milliseconds spent writing the last batch.
     gauge last_batch_ms = "milepost_cloud_last_batch_milliseconds";
     /// Time of the last COMMIT, milliseconds since 1970 UTC; 0 before the first.
@@ -242,6 +265,11 @@ impl Metrics {
         for (name, help, flag) in flags {
             line(name, "gauge", help, u64::from(flag.load(Ordering::Relaxed)));
         }
+        let seconds = Duration::from_millis(self.end_to_end_ms.get()).as_secs_f64();
+        let _ = writeln!(
+            text,
+            "# HELP end_to_end_lag_seconds From reception to COMMIT, in the last batch.\n# TYPE end_to_end_lag_seconds gauge\nend_to_end_lag_seconds {seconds}"
+        );
         let by_stream: [(&str, &str, OfStanding); 4] = [
             (
                 "milepost_cloud_stream_lag_entries",
@@ -264,7 +292,21 @@ impl Metrics {
                 |standing| standing.age_s,
             ),
         ];
-        for (name, help, of) in by_stream {
+        // Under the founding documents' names too; dashboards and alerts ask for these.
+        let founding: [(&str, &str, OfStanding); 2] = [
+            (
+                "redis_stream_lag",
+                "Stream items not yet read by the group.",
+                |standing| standing.lag_entries,
+            ),
+            (
+                "redis_stream_oldest_unacked_age_seconds",
+                "Age of the oldest stream item that is not acknowledged.",
+                |standing| standing.age_s,
+            ),
+        ];
+        let founding = founding.iter().filter(|_| !standings.is_empty());
+        for (name, help, of) in by_stream.iter().chain(founding) {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
             for standing in standings {
                 if let Some(value) = of(standing) {
@@ -272,6 +314,25 @@ impl Metrics {
                     let _ = writeln!(text, "{name}{{stream=\"{stream}\"}} {value}");
                 }
             }
+        }
+        for (name, help, latency) in [
+            (
+                "milepost_cloud_read_seconds",
+                "From Redis taking a stream item to a writer taking it up.",
+                &self.read,
+            ),
+            (
+                "milepost_cloud_decode_seconds",
+                "Decoding one stream item.",
+                &self.decode,
+            ),
+            (
+                "milepost_cloud_store_seconds",
+                "Writing one batch, to COMMIT and acknowledgement.",
+                &self.store,
+            ),
+        ] {
+            text.push_str(&latency.to_prometheus(name, help));
         }
         text
     }
@@ -300,6 +361,19 @@ mod tests {
         metrics.writer_schema(0, false);
         assert_eq!(metrics.batch_refusals.get(), 0);
         assert_eq!(metrics.schema_mismatch.get(), 0);
+    }
+
+    #[test]
+    fn durations_are_told_as_histograms() {
+        let metrics = Metrics::default();
+        metrics
+            .store
+            .record(std::time::Instant::now(), Duration::from_millis(3));
+        let text = metrics.to_prometheus(&[]);
+        assert!(
+            text.contains("\nmilepost_cloud_store_seconds_count 1\n"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -337,6 +411,9 @@ mod tests {
             text.contains("\nmilepost_cloud_records_stored_total 7\n"),
             "{text}"
         );
+        // Histograms have many lines under one name.
+        let single = text.split("# HELP milepost_cloud_read_seconds").next();
+        let text = single.unwrap_or_default();
         let mut names: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let count = names.len();
         names.sort_unstable();

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
-use crate::batch::{Batch, EntryId};
+use crate::batch::{Batch, EntryId, Unit};
 use crate::config::{StoreConfig, StreamConfig};
 use crate::decode;
 use crate::fail_point::fail_point;
@@ -95,12 +95,13 @@ impl Processor {
                 break;
             };
             self.board.commit(&committed);
-            self.count(&committed, began.elapsed());
+            self.count(&batch, &committed, began.elapsed());
             if let Some(mirror) = &self.mirror {
                 mirror.copy(&batch, &committed).await;
             }
             unacknowledged.extend_from_slice(committed.entries());
             self.acknowledge(&mut unacknowledged).await;
+            self.metrics.store.record(Instant::now(), began.elapsed());
             info!(
                 writer = self.number,
                 rows_written = committed.tally().stored,
@@ -110,6 +111,12 @@ impl Processor {
                 took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
                 "Processed batch"
             );
+            if !self.config.pause.is_zero() {
+                tokio::select! {
+                    () = tokio::time::sleep(self.config.pause) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
         }
         self.acknowledge(&mut unacknowledged).await;
     }
@@ -161,6 +168,11 @@ impl Processor {
     fn add(&self, delivery: Delivery, batch: &mut Batch) -> bool {
         let comes_again = self.intake.comes_again(&delivery.entry);
         self.metrics.messages_read.add(u64::from(!comes_again));
+        let began = Instant::now();
+        let waited = now_ms().saturating_sub(delivery.entry.id.ms());
+        self.metrics
+            .read
+            .record(began, Duration::from_millis(waited));
         match decode::entry(&delivery.entry, &delivery.fields) {
             // Nobody takes it at a stop alone; then it stays pending.
             Ok(decoded) if decoded.gives_up() && !comes_again => {
@@ -169,6 +181,11 @@ impl Processor {
             }
             Ok(decoded) => {
                 fail_point!("decoded");
+                self.metrics.decode.record(began, began.elapsed());
+                let rows: usize = decoded.units.iter().map(Unit::rows).sum();
+                let dead: usize = decoded.units.iter().map(|it| it.dead_letters.len()).sum();
+                self.metrics.rows_decoded.add(rows as u64);
+                self.metrics.decode_failed.add(dead as u64);
                 let bytes = delivery.fields.iter().map(|(_, value)| value.len()).sum();
                 batch.add(delivery.entry, decoded, bytes);
                 true
@@ -232,6 +249,7 @@ impl Processor {
     /// Says what happened and how long to wait.
     async fn judge(&self, failure: &StoreError, in_a_row: u32, backoff: &mut Backoff) -> Duration {
         self.metrics.error();
+        self.metrics.store_errors.add(1);
         let told = chained(failure);
         let pause = match failure.next() {
             Next::RetryNow if in_a_row <= AT_ONCE_MAX => Duration::ZERO,
@@ -312,9 +330,16 @@ impl Processor {
         }
     }
 
-    fn count(&self, committed: &Committed, took: Duration) {
+    fn count(&self, batch: &Batch, committed: &Committed, took: Duration) {
         let (metrics, tally) = (&self.metrics, committed.tally());
         metrics.batches_processed.add(1);
+        metrics.rows_committed.add(batch.rows() as u64);
+        metrics.records_late.add(batch.late());
+        if let Some(received_ms) = batch.oldest_reception_ms() {
+            metrics
+                .end_to_end_ms
+                .set(now_ms().saturating_sub(received_ms));
+        }
         metrics.messages_failed.add(committed.dead_letters());
         metrics.records_received.add(tally.received);
         metrics.records_stored.add(tally.stored);

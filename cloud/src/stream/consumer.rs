@@ -169,6 +169,7 @@ impl Consumer {
             state.loss_told = false;
             self.metrics.redis(&self.stream.name, true);
             let items = reply::read_group(&answer);
+            self.metrics.entries_delivered.add(items.len() as u64);
             if let Some(place) = &mut after {
                 match items.last() {
                     Some((id, _)) => *place = id.to_string(),

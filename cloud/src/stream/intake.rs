@@ -101,6 +101,12 @@ impl Intake {
         with(&self.inside, |inside| inside.contains(entry))
     }
 
+    /// How many were brought in and not yet taken up.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.sender.max_capacity() - self.sender.capacity()
+    }
+
     /// These were acknowledged.
     pub fn let_out<'a>(&self, entries: impl IntoIterator<Item = &'a EntryId>) {
         with(&self.inside, |inside| {

@@ -67,6 +67,37 @@ pub fn stream(answer: &Value) -> Option<(u64, u64, Option<StreamId>)> {
     ))
 }
 
+/// A field of `XINFO STREAM` that is an id.
+#[must_use]
+pub fn id(answer: &Value, name: &str) -> Option<StreamId> {
+    text(field(answer, name)?)?.parse().ok()
+}
+
+/// `XINFO STREAM`: a field of the newest item.
+#[must_use]
+pub fn newest_field(answer: &Value, name: &str) -> Option<String> {
+    let newest = field(answer, "last-entry").and_then(item)?;
+    let fields = newest.1?;
+    let found = fields
+        .into_iter()
+        .find(|(found, _)| found == name.as_bytes());
+    String::from_utf8(found?.1).ok()
+}
+
+/// `XINFO CONSUMERS`: name, items pending, and milliseconds since it last asked.
+#[must_use]
+pub fn consumers(answer: &Value) -> Vec<(String, u64, u64)> {
+    let one = |consumer: &Value| {
+        Some((
+            text(field(consumer, "name")?)?.to_owned(),
+            number(field(consumer, "pending")?)?,
+            number(field(consumer, "idle")?)?,
+        ))
+    };
+    let all = array(answer).unwrap_or_default();
+    all.iter().filter_map(one).collect()
+}
+
 /// A field of an answer that is a map in RESP3 and a flat list in RESP2.
 fn field<'a>(answer: &'a Value, name: &str) -> Option<&'a Value> {
     match answer {

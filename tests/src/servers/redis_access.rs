@@ -177,6 +177,26 @@ impl RedisAccess {
         Ok(())
     }
 
+    /// Commands of the user `admin`, as one types them; `\ ` is a blank inside a word, a blank at the
+    /// end an empty word.
+    ///
+    /// # Errors
+    /// When the server does not answer, or refuses one: the text names it.
+    pub async fn admin_does(&self, lines: &[&str]) -> Result<()> {
+        let client = self.client(ADMIN)?;
+        let mut admin = client.get_multiplexed_async_connection().await?;
+        for line in lines {
+            let hidden = line.replace("\\ ", "\0");
+            let mut command = ::redis::Cmd::new();
+            for word in hidden.split(' ') {
+                command.arg(word.replace('\0', " "));
+            }
+            let done = command.query_async::<::redis::Value>(&mut admin).await;
+            done.with_context(|| (*line).to_owned())?;
+        }
+        Ok(())
+    }
+
     fn login(&self, user: &str) -> &Login {
         self.logins.get(user).expect("a user this server was given")
     }

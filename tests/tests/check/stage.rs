@@ -437,22 +437,8 @@ impl Stage {
             .await?)
     }
 
-    /// Commands as one types them; `\ ` is a blank inside a word, a blank at the end an empty word.
     pub(super) async fn admin_does(&self, lines: &[&str]) -> Result<()> {
-        let mut admin = self.admin().await?;
-        for line in lines {
-            let line = line.replace("\\ ", "\0");
-            let mut words = line.split(' ').map(|word| word.replace('\0', " "));
-            let mut command = cmd(&words.next().unwrap());
-            words.for_each(|word| {
-                command.arg(word);
-            });
-            let _: redis::Value = command
-                .query_async(&mut admin)
-                .await
-                .with_context(|| line.clone())?;
-        }
-        Ok(())
+        self.redis.admin_does(lines).await
     }
 
     pub(super) async fn info(&self, field: &str) -> Result<String> {
