@@ -27,6 +27,7 @@ use crate::stream::claimer::Claimer;
 use crate::stream::consumer::{Consumer, chained};
 use crate::stream::floor::{self, Board, Tables};
 use crate::stream::{Intake, Link, Mirror, Redis, RedisFailure, Stream, Streams, finder, trimmer};
+use crate::writers::Writers;
 
 /// How often to ask the database whether it is there, when there is nothing to write.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
@@ -260,12 +261,14 @@ impl Parts {
             metrics: self.metrics.clone(),
         });
         let writers = writers(config);
-        for number in 0..writers {
+        let writer = || Writer::new(self.database.clone(), config.store.keep_frames);
+        let all = Writers::new(std::iter::repeat_with(writer).take(writers));
+        // One more than can write: it gathers and decodes meanwhile.
+        for _ in 0..=writers {
             let processor = Processor {
-                number,
                 deliveries: deliveries.clone(),
                 intake: intake.clone(),
-                writer: Writer::new(self.database.clone(), config.store.keep_frames),
+                writers: all.clone(),
                 database: self.database.clone(),
                 link: link.clone(),
                 stream: config.stream.clone(),

@@ -21,3 +21,4 @@ pub mod policies;
 pub mod processor;
 pub mod store;
 pub mod stream;
+pub mod writers;

@@ -16,6 +16,11 @@ use crate::config;
 /// Longest wait for one connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Raw frames of a few kilobytes are compressed on their way in: lz4 takes a fifth of the time that
+/// the server's own default takes. Asked for where the server was built with it.
+const QUICK_COMPRESSION: &str = "SELECT set_config(name, 'lz4', false) FROM pg_settings \
+     WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)";
+
 /// The database is not to be had.
 #[derive(Debug, Error)]
 pub enum DatabaseError {
@@ -121,6 +126,12 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(config.pool)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    sqlx::query(QUICK_COMPRESSION).execute(connection).await?;
+                    Ok(())
+                })
+            })
             .connect_lazy_with(options.clone());
         Ok(Self {
             pool,

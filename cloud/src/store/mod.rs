@@ -13,6 +13,7 @@ mod envelopes;
 pub mod errors;
 pub mod families;
 mod insert;
+mod known;
 pub mod migrate;
 mod plan;
 pub mod policies;
