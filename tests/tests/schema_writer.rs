@@ -169,14 +169,14 @@ async fn what_is_new_is_copied_also_around_what_came_before() -> Result<()> {
     let written = writer.write(&spool.batch(&new)?, 1).await?;
     assert_eq!(written.tally(), tally(100, 0, 0, 100));
     // Of two devices some are known, of the others none.
-    let mut mixed = drive(NOON_MS + 98_000, 50);
-    mixed.swap(0, 30);
+    let mut mixed = drive(NOON_MS + 100_000, 50);
+    mixed.extend_from_slice(&new[98..]);
     let written = writer.write(&spool.batch(&mixed)?, 1).await?;
-    assert_eq!(written.tally(), tally(50, 48, 0, 2));
+    assert_eq!(written.tally(), tally(52, 50, 0, 2));
     let rows: (i64, i64) = tables
         .one("SELECT (SELECT count(*) FROM positions), (SELECT count(*) FROM frames)")
         .await?;
-    assert_eq!(rows, (148, 250));
+    assert_eq!(rows, (150, 252));
     Ok(())
 }
 

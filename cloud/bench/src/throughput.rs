@@ -4,6 +4,10 @@
 //! The product reads from Redis, unpacks, decodes, looks up what is settled and what is in quarantine,
 //! keeps the unique key, writes raw frames, newest positions, when trackers were heard and settled
 //! ranges, commits, and acknowledges. The floor does nothing of the kind.
+//!
+//! The floor keeps one processor busy, the product with two writers every one there is. Beside others at
+//! work the product therefore loses more than the floor; the part by processor time, printed too, is what
+//! it would be alone: bound by the writers' connections or by all processors, whichever is less.
 
 use anyhow::Result;
 
@@ -30,7 +34,7 @@ pub async fn run(stage: &Stage, scale: &Scale) -> Result<()> {
         scale.turn_rows, scale.rounds
     );
     println!(
-        "database        | writers | records a frame | floor rows/s | cloud rows/s | part of the floor | CPU µs/row: cloud, PostgreSQL, Redis | floor's PostgreSQL"
+        "database        | writers | records a frame | floor rows/s | cloud rows/s | part of the floor | by processor time | CPU µs/row: cloud, PostgreSQL, Redis | floor's PostgreSQL"
     );
     let url = stage.postgres.create_database().await?;
     let names = ["one", "two"];
@@ -103,22 +107,29 @@ async fn compare(
                 turns[at].push((turn, part));
             }
         }
-        for ((product, writers, target), turns) in products.iter().zip(&turns) {
-            let _ = product;
+        for ((_, writers, target), turns) in products.iter().zip(&turns) {
             let of = |value: &dyn Fn(&Turn) -> f64| median(turns.iter().map(|(turn, _)| value(turn)));
             let part = median(turns.iter().map(|(_, part)| *part));
+            let floor_us = median(floors.iter().map(|floor| floor.postgres_us.unwrap_or(0.0)));
+            let by_time = of(&|turn| {
+                let postgres_us = turn.postgres_cpu.map_or(f64::NAN, |spent| turn.each_us(spent));
+                let all_us = postgres_us + turn.each_us(turn.cloud_cpu + turn.redis_cpu);
+                let processors = std::thread::available_parallelism().map_or(1, usize::from);
+                floor_us * (*writers as f64 / postgres_us).min(processors as f64 / all_us)
+            });
             let postgres = |us: f64| match is_ours {
                 true => format!("{us:.2}"),
                 false => "?".to_owned(),
             };
             println!(
-                "{engine:<15} | {writers:>7} | {records_a_frame:>15} | {:>12.0} | {:>12.0} | {part:>17.2} | {:.2}, {}, {:.2} | {}",
+                "{engine:<15} | {writers:>7} | {records_a_frame:>15} | {:>12.0} | {:>12.0} | {part:>17.2} | {:>17} | {:.2}, {}, {:.2} | {}",
                 median(floors.iter().map(|floor| floor.rate)),
                 of(&|turn| turn.rate()),
+                postgres(by_time),
                 of(&|turn| turn.each_us(turn.cloud_cpu)),
                 postgres(of(&|turn| turn.postgres_cpu.map_or(0.0, |spent| turn.each_us(spent)))),
                 of(&|turn| turn.each_us(turn.redis_cpu)),
-                postgres(median(floors.iter().map(|floor| floor.postgres_us.unwrap_or(0.0)))),
+                postgres(floor_us),
             );
             if judged {
                 let name = format!("{}-floor-part-{writers}-writers", engine.to_lowercase());
