@@ -92,7 +92,8 @@ async fn compare(
         let mut floors = vec![floor.turn(&mut products[0].0.tables).await?];
         for round in 1..=rounds {
             for at in 0..products.len() {
-                let (product, writers, _) = &mut products[at];
+                let writers = products[at].1;
+                let product = &mut products[at].0;
                 product.source.set_records(records_a_frame);
                 let records = product.fill(rows).await?;
                 let turn = product.turn(records).await?;
