@@ -217,7 +217,9 @@ impl Processor {
                 parts = (parts * 2).min(batch.units.len().max(1));
             }
             let was_stopping = stop.is_cancelled();
-            let pause = self.judge(by.number, &failure, in_a_row, &mut backoff).await;
+            let pause = self
+                .judge(by.number, &failure, in_a_row, &mut backoff)
+                .await;
             if was_stopping && pause > STOP_MAX / 4 {
                 return None;
             }

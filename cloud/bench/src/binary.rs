@@ -14,7 +14,15 @@ pub fn build(root: &Path) -> Result<PathBuf> {
     progress("building cloud and gateway: release (minutes when they are new)");
     let dir = root.join("target/bench");
     let status = Command::new("cargo")
-        .args(["build", "--release", "-p", "cloud", "-p", "gateway", "--bins"])
+        .args([
+            "build",
+            "--release",
+            "-p",
+            "cloud",
+            "-p",
+            "gateway",
+            "--bins",
+        ])
         .arg("--target-dir")
         .arg(&dir)
         .current_dir(root)

@@ -46,7 +46,9 @@ const WARM_UP: Duration = Duration::from_secs(3);
 /// # Errors
 /// When a part does not start, or records do not arrive.
 pub async fn run(stage: &Stage, scale: &Scale) -> Result<()> {
-    println!("\ndelay: gateway, Redis, cloud and PostgreSQL as delivered, trackers on the same machine");
+    println!(
+        "\ndelay: gateway, Redis, cloud and PostgreSQL as delivered, trackers on the same machine"
+    );
     process::allow_files();
     let options = RoadOptions {
         redis: Some(RedisAccess::clone(&stage.redis)),
@@ -63,7 +65,10 @@ pub async fn run(stage: &Stage, scale: &Scale) -> Result<()> {
     println!("records/s | from reception to row p50, p99, longest ms | records");
     for (number, (trackers, interval)) in RATES.into_iter().enumerate() {
         let per_s = (trackers as f64 / interval.as_secs_f64()).round();
-        progress(&format!("delay: {per_s} records/s for {} s", scale.live.as_secs()));
+        progress(&format!(
+            "delay: {per_s} records/s for {} s",
+            scale.live.as_secs()
+        ));
         let since = now(&mut tables).await?;
         let first_imei = FIRST_IMEI + 10_000 * number as u64;
         let to = road.gateway.tcp_addr();
@@ -88,7 +93,12 @@ pub async fn run(stage: &Stage, scale: &Scale) -> Result<()> {
         .await?;
         println!("{per_s:>9} | {p50:.0}, {p99:.0}, {longest:.0} | {records}");
         if number == JUDGED {
-            ratio("delay-p99-s-at-1000", p99 / 1e3, Should::StayBelow, TARGET_S);
+            ratio(
+                "delay-p99-s-at-1000",
+                p99 / 1e3,
+                Should::StayBelow,
+                TARGET_S,
+            );
         }
     }
     sustained(&mut road, &mut tables, scale).await?;
@@ -97,7 +107,10 @@ pub async fn run(stage: &Stage, scale: &Scale) -> Result<()> {
 
 /// As many records as everything together takes.
 async fn sustained(road: &mut Road, tables: &mut PgConnection, scale: &Scale) -> Result<()> {
-    progress(&format!("delay: as fast as it goes for {} s", scale.live.as_secs()));
+    progress(&format!(
+        "delay: as fast as it goes for {} s",
+        scale.live.as_secs()
+    ));
     let to = road.gateway.tcp_addr();
     let (gateway, cloud) = (road.gateway.pid(), road.cloud.pid());
     let (gateway, cloud) = gateway.zip(cloud).context("both run")?;

@@ -29,7 +29,12 @@ pub async fn run(stage: &Stage, scale: &Scale) -> Result<()> {
         turn.each_us(turn.cloud_cpu),
         mib(turn.resident_bytes),
     );
-    ratio("drain-resident-mib", mib(turn.resident_bytes), Should::StayBelow, TARGET_MIB);
+    ratio(
+        "drain-resident-mib",
+        mib(turn.resident_bytes),
+        Should::StayBelow,
+        TARGET_MIB,
+    );
     let (table, key, frames, rows): (i64, i64, i64, i64) = sqlx::query_as(
         "SELECT pg_table_size('positions'), pg_indexes_size('positions'), \
                 pg_total_relation_size('frames'), count(*) FROM positions",

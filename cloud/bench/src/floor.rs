@@ -46,7 +46,8 @@ impl Floor {
         sqlx::query("CREATE TABLE floor (LIKE positions)")
             .execute(&mut *on)
             .await?;
-        let select = format!("COPY (SELECT * FROM positions LIMIT {rows}) TO STDOUT (FORMAT binary)");
+        let select =
+            format!("COPY (SELECT * FROM positions LIMIT {rows}) TO STDOUT (FORMAT binary)");
         let mut copied = Vec::new();
         let mut stream = on.copy_out_raw(&select).await?;
         while let Some(bytes) = stream.try_next().await? {
@@ -94,7 +95,11 @@ impl Floor {
 /// Cuts what COPY gave into what COPY takes, [`BATCH_ROWS`] rows each.
 fn cut(copied: &[u8]) -> Result<(Vec<Vec<u8>>, u64)> {
     let (header, mut rest) = copied.split_at_checked(HEADER_BYTES).context("a header")?;
-    let number = |bytes: &[u8]| bytes.iter().fold(0_u32, |n, byte| n << 8 | u32::from(*byte));
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .fold(0_u32, |n, byte| n << 8 | u32::from(*byte))
+    };
     let end = (-1_i16).to_be_bytes();
     let (mut batches, mut rows) = (Vec::new(), 0);
     let mut batch = header.to_vec();

@@ -82,9 +82,7 @@ impl Product {
         url: &str,
         settings: &[Setting],
     ) -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("cloud-bench-")
-            .tempdir()?;
+        let dir = tempfile::Builder::new().prefix("cloud-bench-").tempdir()?;
         let stream = format!("telemetry:bench-{name}");
         let mut all: Vec<Setting> = vec![("stream.name", stream.as_str().into())];
         all.extend_from_slice(settings);
@@ -136,7 +134,10 @@ impl Product {
         let pid = self.cloud.pid().context("the cloud runs")?;
         let resident_bytes = spent::resident_peak_bytes(pid)?;
         self.cloud.terminate().await?;
-        ensure!(last == before + records, "{last} settled, {records} expected");
+        ensure!(
+            last == before + records,
+            "{last} settled, {records} expected"
+        );
         // What is stored is kept for others to read, and nobody else reads here. One item stays: a
         // stream that is empty knows no lag.
         let mut trim = redis::cmd("XTRIM");
@@ -146,7 +147,10 @@ impl Product {
             records: last - first,
             took,
             cloud_cpu: now.0.saturating_sub(spent.0),
-            postgres_cpu: now.1.zip(spent.1).map(|(now, then)| now.saturating_sub(then)),
+            postgres_cpu: now
+                .1
+                .zip(spent.1)
+                .map(|(now, then)| now.saturating_sub(then)),
             redis_cpu: now.2.saturating_sub(spent.2),
             resident_bytes,
         })

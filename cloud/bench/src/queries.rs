@@ -40,7 +40,11 @@ pub async fn run(stage: &Stage, scale: &Scale) -> Result<()> {
         .fetch_all(&mut tables)
         .await?;
         took.push(began.elapsed().as_secs_f64() * 1e3);
-        ensure!(rows.len() == usize::try_from(TRACKERS)?, "{} trackers", rows.len());
+        ensure!(
+            rows.len() == usize::try_from(TRACKERS)?,
+            "{} trackers",
+            rows.len()
+        );
     }
     println!(
         "where is everything: the first {:.1} ms, then {:.1} ms (median of {ASKED})",
@@ -100,7 +104,10 @@ async fn make(tables: &mut PgConnection, rows: i64) -> Result<()> {
         .bind(i32::try_from(TRACKERS)?)
         .execute(&mut *tables)
         .await?;
-        progress(&format!("queries: {} of {rows} rows", (from + step).min(times) * TRACKERS));
+        progress(&format!(
+            "queries: {} of {rows} rows",
+            (from + step).min(times) * TRACKERS
+        ));
     }
     sqlx::query(
         "INSERT INTO device_latest (device_id, fix_time, record_hash, received_at, latitude, longitude, \
@@ -113,7 +120,11 @@ async fn make(tables: &mut PgConnection, rows: i64) -> Result<()> {
     .execute(&mut *tables)
     .await?;
     // As autovacuum would have done by then.
-    sqlx::query("VACUUM (ANALYZE) positions").execute(&mut *tables).await?;
-    sqlx::query("ANALYZE devices, device_latest").execute(&mut *tables).await?;
+    sqlx::query("VACUUM (ANALYZE) positions")
+        .execute(&mut *tables)
+        .await?;
+    sqlx::query("ANALYZE devices, device_latest")
+        .execute(&mut *tables)
+        .await?;
     Ok(())
 }

@@ -35,7 +35,10 @@ enum Again {
 /// # Errors
 /// When a server does not start, or records do not arrive.
 pub async fn run(stage: &Stage, scale: &Scale) -> Result<()> {
-    println!("\nredelivery: every tenth entry again, {} turns", scale.rounds);
+    println!(
+        "\nredelivery: every tenth entry again, {} turns",
+        scale.rounds
+    );
     let url = stage.postgres.create_database().await?;
     let mut product = Product::new(stage, "again", &url, &[]).await?;
     turn(&mut product, scale.turn_rows / 4, None).await?;
@@ -83,7 +86,9 @@ async fn turn(product: &mut Product, rows: u64, again: Option<Again>) -> Result<
             }
             entries.push(entry);
         }
-        if later.front().is_some_and(|(due, ..)| *due <= number || is_full)
+        if later
+            .front()
+            .is_some_and(|(due, ..)| *due <= number || is_full)
             && let Some((_, frames, entry, inside)) = later.pop_front()
         {
             entries.push(match again {

@@ -79,16 +79,19 @@ impl Source {
         }
         let turn = self.rounds % TRACKERS_A_VEHICLE;
         self.rounds += 1;
-        let frames = bodies.into_iter().zip(0..).map(|(body, vehicle): (_, u64)| {
-            let mut data = vec![codec_id, self.records_a_frame];
-            data.extend(body);
-            data.push(self.records_a_frame);
-            Sent {
-                imei: self.first_imei + vehicle * TRACKERS_A_VEHICLE + turn,
-                received_at_ms,
-                data,
-            }
-        });
+        let frames = bodies
+            .into_iter()
+            .zip(0..)
+            .map(|(body, vehicle): (_, u64)| {
+                let mut data = vec![codec_id, self.records_a_frame];
+                data.extend(body);
+                data.push(self.records_a_frame);
+                Sent {
+                    imei: self.first_imei + vehicle * TRACKERS_A_VEHICLE + turn,
+                    received_at_ms,
+                    data,
+                }
+            });
         self.ready.extend(frames);
     }
 

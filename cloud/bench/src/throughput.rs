@@ -45,18 +45,27 @@ pub async fn run(stage: &Stage, scale: &Scale) -> Result<()> {
             _ => stage.postgres.create_database().await?,
         };
         let settings = [("store.writers", writers.into())];
-        products.push((Product::new(stage, name, &url, &settings).await?, writers, target));
+        products.push((
+            Product::new(stage, name, &url, &settings).await?,
+            writers,
+            target,
+        ));
     }
     compare(stage, scale, &mut products, "PostgreSQL", true).await?;
     drop(products);
     if let Some(guest) = Guest::enter().await? {
-        let settings = [("store.writers", 1.into()), ("database.timescale", "require".into())];
+        let settings = [
+            ("store.writers", 1.into()),
+            ("database.timescale", "require".into()),
+        ];
         let mut product = Product::new(stage, "ts", &guest.url, &settings).await?;
         for (writers, target) in TARGETS {
             product.cloud.set(("store.writers", writers.into()));
             let mut one = vec![(product, writers, target)];
             compare(stage, scale, &mut one, "TimescaleDB", false).await?;
-            sqlx::query("DROP TABLE floor").execute(&mut one[0].0.tables).await?;
+            sqlx::query("DROP TABLE floor")
+                .execute(&mut one[0].0.tables)
+                .await?;
             product = one.remove(0).0;
         }
         drop(product);
@@ -109,11 +118,14 @@ async fn compare(
             }
         }
         for ((_, writers, target), turns) in products.iter().zip(&turns) {
-            let of = |value: &dyn Fn(&Turn) -> f64| median(turns.iter().map(|(turn, _)| value(turn)));
+            let of =
+                |value: &dyn Fn(&Turn) -> f64| median(turns.iter().map(|(turn, _)| value(turn)));
             let part = median(turns.iter().map(|(_, part)| *part));
             let floor_us = median(floors.iter().map(|floor| floor.postgres_us.unwrap_or(0.0)));
             let by_time = of(&|turn| {
-                let postgres_us = turn.postgres_cpu.map_or(f64::NAN, |spent| turn.each_us(spent));
+                let postgres_us = turn
+                    .postgres_cpu
+                    .map_or(f64::NAN, |spent| turn.each_us(spent));
                 let all_us = postgres_us + turn.each_us(turn.cloud_cpu + turn.redis_cpu);
                 let processors = std::thread::available_parallelism().map_or(1, usize::from);
                 floor_us * (*writers as f64 / postgres_us).min(processors as f64 / all_us)
@@ -128,7 +140,9 @@ async fn compare(
                 of(&|turn| turn.rate()),
                 postgres(by_time),
                 of(&|turn| turn.each_us(turn.cloud_cpu)),
-                postgres(of(&|turn| turn.postgres_cpu.map_or(0.0, |spent| turn.each_us(spent)))),
+                postgres(of(&|turn| turn
+                    .postgres_cpu
+                    .map_or(0.0, |spent| turn.each_us(spent)))),
                 of(&|turn| turn.each_us(turn.redis_cpu)),
                 postgres(floor_us),
             );

@@ -95,7 +95,10 @@ pub fn sort<'a>(elements: impl Iterator<Item = IoElement<'a>> + Clone) -> (Hot, 
             push_value(one, &mut json);
             continue;
         }
-        for (element, before) in several.iter().zip(std::iter::once('[').chain(std::iter::repeat(','))) {
+        for (element, before) in several
+            .iter()
+            .zip(std::iter::once('[').chain(std::iter::repeat(',')))
+        {
             json.push(before);
             push_value(element, &mut json);
         }
@@ -233,7 +236,9 @@ mod tests {
         let numbers: Vec<[u8; 8]> = numbers.map(u64::to_be_bytes).collect();
         let every_byte: Vec<u8> = (0..=255).collect();
         let mut numbers = numbers.iter().cycle();
-        let ids: Vec<u16> = (0..=u16::MAX).filter(|id| HOT.iter().all(|hot| hot.0 != *id)).collect();
+        let ids: Vec<u16> = (0..=u16::MAX)
+            .filter(|id| HOT.iter().all(|hot| hot.0 != *id))
+            .collect();
         for ids in ids.chunks(97) {
             let mut elements = Vec::new();
             for id in ids {
