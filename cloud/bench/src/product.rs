@@ -20,8 +20,8 @@ use crate::source::{self, Fields, Source};
 use crate::spent;
 use crate::stage::Stage;
 
-/// Between two looks at the ledger.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// Between two looks at the ledger: rare enough that the server hardly feels them.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The longest that nothing may be committed.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
