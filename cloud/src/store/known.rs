@@ -62,12 +62,13 @@ pub(super) async fn forget_known(
         spans.iter().map(|span| at(span.1)).min(),
         spans.iter().map(|span| at(span.2)).max(),
     );
-    // The outer span is for a hypertable: it keeps chunks out that no span touches.
+    // The outer span is for a hypertable: it keeps chunks out that no span touches. The limit is for
+    // the planner, who might otherwise read the whole table once instead of the key a thousand times.
     let known: Vec<i32> = sqlx::query_scalar(
         "SELECT a.device FROM UNNEST($1::int4[], $2::timestamptz[], $3::timestamptz[]) \
              AS a(device, first, last) \
-         WHERE EXISTS (SELECT FROM positions p WHERE p.device_id = a.device \
-             AND p.fix_time BETWEEN a.first AND a.last AND p.fix_time BETWEEN $4 AND $5)",
+         CROSS JOIN LATERAL (SELECT 1 FROM positions p WHERE p.device_id = a.device \
+             AND p.fix_time BETWEEN a.first AND a.last AND p.fix_time BETWEEN $4 AND $5 LIMIT 1) AS one",
     )
     .bind(spans.iter().map(|span| span.0).collect::<Vec<_>>())
     .bind(spans.iter().map(|span| at(span.1)).collect::<Vec<_>>())
@@ -90,10 +91,11 @@ async fn stored(on: &mut PgConnection, keys: Vec<&Key>) -> Result<HashSet<Key>, 
     }
     let at = |key: &&Key| time(key.1.cast_unsigned());
     let found: Vec<(i32, Time, i32)> = sqlx::query_as(
-        "SELECT p.device_id, p.fix_time, p.record_hash \
+        "SELECT a.device, a.at, a.hash \
          FROM UNNEST($1::int4[], $2::timestamptz[], $3::int4[]) AS a(device, at, hash) \
-         JOIN positions p ON p.device_id = a.device AND p.fix_time = a.at AND p.record_hash = a.hash \
-         WHERE p.fix_time BETWEEN $4 AND $5",
+         CROSS JOIN LATERAL (SELECT 1 FROM positions p WHERE p.device_id = a.device \
+             AND p.fix_time = a.at AND p.record_hash = a.hash \
+             AND p.fix_time BETWEEN $4 AND $5 LIMIT 1) AS one",
     )
     .bind(keys.iter().map(|key| key.0).collect::<Vec<_>>())
     .bind(keys.iter().map(at).collect::<Vec<_>>())
