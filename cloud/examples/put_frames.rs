@@ -12,7 +12,7 @@ use std::error::Error;
 use std::io::BufRead;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use contract::{Coding, Device, Entry, Envelope, Kind, Lane, Payload, SpoolSeq, Transport, keys};
+use contract::{Coding, Device, Entry, Envelope, Lane, SpoolSeq, Transport, keys};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,20 +40,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             bytes,
         });
     }
-    let last = envelopes.last().ok_or("no frames on stdin")?.seq;
-    let entry = Entry {
-        kind: Kind::Teltonika,
-        gateway: gateway.parse()?,
-        spool: spool.parse()?,
-        first,
-        last,
-        exact: None,
-        low: SpoolSeq::FIRST,
-        gaps: Vec::new(),
-        records: envelopes.iter().map(|e| u64::from(e.record_count)).sum(),
-        coding: Coding::MsgPackZstd,
-        data: Payload::pack(&envelopes, &Coding::MsgPackZstd)?,
-    };
+    let coding = Coding::MsgPackZstd;
+    let entry = Entry::of_neighbours(gateway.parse()?, spool.parse()?, &envelopes, coding)?;
+    let last = entry.last;
     let mut add = redis::cmd("XADD");
     add.arg(keys::STREAM_TELTONIKA).arg("*");
     for (name, value) in entry.to_fields() {

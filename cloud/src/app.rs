@@ -30,6 +30,7 @@ use crate::stream::floor::{self, Board, Tables};
 use crate::stream::gaps::Gaps;
 use crate::stream::setback::Setback;
 use crate::stream::{Intake, Link, Mirror, Redis, RedisFailure, Stream, Streams, finder, trimmer};
+use crate::writers::Writers;
 
 /// How often to ask the database whether it is there, when there is nothing to write.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
@@ -265,13 +266,15 @@ impl Parts {
         let writers = writers(config);
         let streams = Streams::default();
         let (gaps, coming) = mpsc::unbounded_channel();
-        for number in 0..writers {
+        let writer = || Writer::new(self.database.clone(), config.store.keep_frames);
+        let all = Writers::new(std::iter::repeat_with(writer).take(writers));
+        // One more than can write: it gathers and decodes meanwhile.
+        for _ in 0..=writers {
             let processor = Processor {
-                number,
                 deliveries: deliveries.clone(),
                 intake: intake.clone(),
                 gaps: gaps.clone(),
-                writer: Writer::new(self.database.clone(), config.store.keep_frames),
+                writers: all.clone(),
                 database: self.database.clone(),
                 link: link.clone(),
                 stream: config.stream.clone(),

@@ -118,7 +118,7 @@ pub static KEYS: &[Key] = &[
     .default("auto"),
     Key::new("store.batch_rows_max", "Rows gathered for one transaction.")
         .aliases(&["BATCH_SIZE"])
-        .default("1000"),
+        .default("10000"),
     Key::new("store.batch_wait", "How long a row may wait for company.").default("200ms"),
     Key::new(
         "store.batch_timeout_s",
@@ -650,7 +650,7 @@ mod tests {
         assert_eq!(config.store.writers, 2);
         assert_eq!(config.stream.group, "processor");
         assert_eq!(config.stream.consumer, "box-0");
-        assert_eq!(config.store.batch_rows_max, 1000);
+        assert_eq!(config.store.batch_rows_max, 10_000);
         assert_eq!(config.store.batch_wait, Duration::from_millis(200));
         assert_eq!(config.database.timescale, Timescale::Auto);
         assert_eq!(config.http.unwrap().port(), 8081);

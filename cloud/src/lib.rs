@@ -33,3 +33,4 @@ pub mod site;
 pub mod status;
 pub mod store;
 pub mod stream;
+pub mod writers;

@@ -1,8 +1,8 @@
 //! Gathers stream items into batches, has them written, and only then acknowledges.
 //!
 //! Why one task: the order read → COMMIT → acknowledge is there to be read. Several of these run side
-//! by side, each with a writer of its own; while one writes, the next gathers. No table depends on
-//! their order.
+//! by side, one more than there are writers: while the others write, the next gathers and decodes. No
+//! table depends on their order.
 //!
 //! Invariants: XACK takes its ids from a [`Committed`] and from nowhere else; a batch that the
 //! database does not take is tried again until it does or until we are stopped, and stays pending.
@@ -24,10 +24,11 @@ use crate::config::{StoreConfig, StreamConfig};
 use crate::decode;
 use crate::fail_point::fail_point;
 use crate::metrics::{Metrics, now_ms};
-use crate::store::{Committed, Next, StoreError, Writer, migrate};
+use crate::store::{Committed, Next, StoreError, migrate};
 use crate::stream::consumer::chained;
 use crate::stream::floor::Board;
 use crate::stream::{Deliveries, Delivery, Intake, Link, Mirror};
+use crate::writers::{Numbered, Writers};
 
 /// Stream items in one batch at most, so that a flood of small ones cannot grow it without end.
 const ENTRIES_MAX: usize = 1_000;
@@ -54,16 +55,14 @@ const SCHEMA_PAUSE: Duration = Duration::from_secs(30);
 /// What the processor needs.
 #[derive(Debug)]
 pub struct Processor {
-    /// Which of several, from 0.
-    pub number: usize,
     /// Where items come from.
     pub deliveries: Deliveries,
     /// To let items out again.
     pub intake: Intake,
     /// Where items wait in which a gateway gives something up.
     pub gaps: UnboundedSender<Delivery>,
-    /// Where rows go.
-    pub writer: Writer,
+    /// Who writes.
+    pub writers: Writers,
     /// The same database, to ask about migrations.
     pub database: crate::store::Database,
     /// How to acknowledge.
@@ -82,12 +81,12 @@ pub struct Processor {
 
 impl Processor {
     /// Works until `stop`, then finishes the batch in hand.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
         // Committed, but Redis did not take the acknowledgement yet.
         let mut unacknowledged: Vec<EntryId> = Vec::new();
         while let Some(batch) = self.gather(&stop, &mut unacknowledged).await {
             let began = Instant::now();
-            let Some(committed) = self.write(&batch, &stop).await else {
+            let Some((number, committed)) = self.write(&batch, &stop).await else {
                 warn!(
                     messages = batch.entries.len(),
                     "stopped before the database took the last batch; it stays pending and nothing is lost"
@@ -103,7 +102,7 @@ impl Processor {
             self.acknowledge(&mut unacknowledged).await;
             self.metrics.store.record(Instant::now(), began.elapsed());
             info!(
-                writer = self.number,
+                writer = number,
                 rows_written = committed.tally().stored,
                 messages_acknowledged = committed.entries().len(),
                 duplicate = committed.tally().duplicate,
@@ -123,7 +122,7 @@ impl Processor {
 
     /// The next batch; `None` when stopped with nothing in hand.
     async fn gather(
-        &mut self,
+        &self,
         stop: &CancellationToken,
         unacknowledged: &mut Vec<EntryId>,
     ) -> Option<Batch> {
@@ -199,26 +198,42 @@ impl Processor {
         }
     }
 
-    /// Tries until the database takes the batch. `None`: stopped, and out of time.
-    async fn write(&mut self, batch: &Batch, stop: &CancellationToken) -> Option<Committed> {
-        let mut backoff = Backoff::default();
-        let (mut in_a_row, mut parts) = (0, 1);
+    /// Has the batch written, by whoever is free. `None`: stopped, and out of time.
+    async fn write(&self, batch: &Batch, stop: &CancellationToken) -> Option<(usize, Committed)> {
         // One deadline from the moment of the stop, however many attempts it cuts through.
         let late = async {
             stop.cancelled().await;
             tokio::time::sleep(STOP_MAX).await;
         };
         tokio::pin!(late);
+        let mut by = tokio::select! {
+            by = self.writers.take() => by?,
+            () = &mut late => return None,
+        };
+        let number = by.number;
+        let written = tokio::select! {
+            written = self.try_on(&mut by, batch, stop) => written,
+            () = &mut late => None,
+        };
+        self.writers.give_back(by);
+        written.map(|committed| (number, committed))
+    }
+
+    /// Tries until the database takes the batch. `None`: stopped, and no use in trying again.
+    async fn try_on(
+        &self,
+        by: &mut Numbered,
+        batch: &Batch,
+        stop: &CancellationToken,
+    ) -> Option<Committed> {
+        let mut backoff = Backoff::default();
+        let (mut in_a_row, mut parts) = (0, 1);
         loop {
-            let written = tokio::select! {
-                written = self.writer.write(batch, parts) => written,
-                () = &mut late => return None,
-            };
-            let failure = match written {
+            let failure = match by.writer.write(batch, parts).await {
                 Ok(committed) => {
                     self.metrics.database(true);
-                    self.metrics.writer_schema(self.number, false);
-                    self.metrics.writer_refusals(self.number, 0);
+                    self.metrics.writer_schema(by.number, false);
+                    self.metrics.writer_refusals(by.number, 0);
                     return Some(committed);
                 }
                 Err(failure) => failure,
@@ -227,13 +242,15 @@ impl Processor {
                 self.board.doubt();
             }
             in_a_row += 1;
-            self.metrics.writer_refusals(self.number, in_a_row.into());
+            self.metrics.writer_refusals(by.number, in_a_row.into());
             // The server is there and keeps saying no to the whole: ask for less at a time.
             if in_a_row % REFUSALS_PER_PART == 0 && matches!(failure, StoreError::Refused { .. }) {
                 parts = (parts * 2).min(batch.units.len().max(1));
             }
             let was_stopping = stop.is_cancelled();
-            let pause = self.judge(&failure, in_a_row, &mut backoff).await;
+            let pause = self
+                .judge(by.number, &failure, in_a_row, &mut backoff)
+                .await;
             if was_stopping && pause > STOP_MAX / 4 {
                 return None;
             }
@@ -241,20 +258,25 @@ impl Processor {
                 () = tokio::time::sleep(pause) => {}
                 // Once more, at once: it may be the last chance.
                 () = stop.cancelled(), if !was_stopping => {}
-                () = &mut late => return None,
             }
         }
     }
 
     /// Says what happened and how long to wait.
-    async fn judge(&self, failure: &StoreError, in_a_row: u32, backoff: &mut Backoff) -> Duration {
+    async fn judge(
+        &self,
+        number: usize,
+        failure: &StoreError,
+        in_a_row: u32,
+        backoff: &mut Backoff,
+    ) -> Duration {
         self.metrics.error();
         self.metrics.store_errors.add(1);
         let told = chained(failure);
         let pause = match failure.next() {
             Next::RetryNow if in_a_row <= AT_ONCE_MAX => Duration::ZERO,
             Next::Schema => {
-                self.metrics.writer_schema(self.number, true);
+                self.metrics.writer_schema(number, true);
                 let missing = self.missing_migrations().await;
                 error!(
                     error = told,

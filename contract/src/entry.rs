@@ -11,7 +11,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::envelope::{Coding, ENVELOPES_MAX};
+use crate::envelope::{Coding, ENVELOPES_MAX, Envelope, Payload, PayloadError};
 use crate::id::{GatewayId, IdError, SpoolId, SpoolSeq};
 use crate::ledger::{self, Gap, GapError};
 use crate::settled::{SettledError, SettledRanges};
@@ -167,6 +167,34 @@ impl EntryError {
 }
 
 impl Entry {
+    /// The entry of envelopes that are neighbours in one spool, in their order: what a gateway sends
+    /// when nothing is missing between them. Nothing is said to be settled yet (`low` is 1).
+    /// # Errors
+    /// [`PayloadError::Empty`] without envelopes; otherwise as [`Payload::pack`].
+    pub fn of_neighbours(
+        gateway: GatewayId,
+        spool: SpoolId,
+        envelopes: &[Envelope<'_>],
+        coding: Coding,
+    ) -> Result<Self, PayloadError> {
+        let (Some(first), Some(last)) = (envelopes.first(), envelopes.last()) else {
+            return Err(PayloadError::Empty);
+        };
+        Ok(Self {
+            kind: Kind::Teltonika,
+            gateway,
+            spool,
+            first: first.seq,
+            last: last.seq,
+            exact: None,
+            low: SpoolSeq::FIRST,
+            gaps: Vec::new(),
+            records: envelopes.iter().map(|e| u64::from(e.record_count)).sum(),
+            data: Payload::pack(envelopes, &coding)?,
+            coding,
+        })
+    }
+
     /// Exactly the positions inside.
     #[must_use]
     pub fn positions(&self) -> SettledRanges {

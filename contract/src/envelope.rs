@@ -226,6 +226,9 @@ pub struct Envelope<'a> {
 /// Why a payload could not be packed or read.
 #[derive(Debug, Error)]
 pub enum PayloadError {
+    /// An entry covers the positions of its envelopes: without any it says nothing.
+    #[error("an entry without envelopes")]
+    Empty,
     /// Make the batch smaller.
     #[error("{envelopes} envelopes in one payload; {ENVELOPES_MAX} is the most")]
     TooMany {

@@ -8,8 +8,7 @@ use cloud::store::{Database, migrate};
 use codec::AvlCodec;
 use codec::encode::{self, IoSpec, RecordSpec};
 use contract::{
-    Coding, Device, Entry, Envelope, GatewayId, Kind, Lane, Payload, SpoolId, SpoolSeq, Transport,
-    keys,
+    Coding, Device, Entry, Envelope, GatewayId, Lane, SpoolId, SpoolSeq, Transport, keys,
 };
 
 /// A gateway puts no more into one entry.
@@ -85,24 +84,8 @@ impl SpoolOf {
             });
             self.next += 1;
         }
-        let (first, last) = match envelopes.as_slice() {
-            [first, .., last] => (first.seq, last.seq),
-            [one] => (one.seq, one.seq),
-            [] => anyhow::bail!("an entry without frames"),
-        };
-        let entry = Entry {
-            kind: Kind::Teltonika,
-            gateway: self.gateway.clone(),
-            spool: self.spool,
-            first,
-            last,
-            exact: None,
-            low: SpoolSeq::FIRST,
-            gaps: Vec::new(),
-            records: envelopes.iter().map(|e| u64::from(e.record_count)).sum(),
-            coding: Coding::MsgPackZstd,
-            data: Payload::pack(&envelopes, &Coding::MsgPackZstd)?,
-        };
+        let (gateway, coding) = (self.gateway.clone(), Coding::MsgPackZstd);
+        let entry = Entry::of_neighbours(gateway, self.spool, &envelopes, coding)?;
         let fields = entry.to_fields().into_iter();
         Ok(fields
             .map(|(name, value)| (name.as_bytes().to_vec(), value))

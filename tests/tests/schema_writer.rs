@@ -5,9 +5,10 @@
 use anyhow::Result;
 use cloud::store::{Tally, Writer};
 use codec::encode::{IoSpec, IoValue};
+use sqlx::Connection as _;
 use tests::batches::{Sent, SpoolOf, migrated};
 use tests::servers::{Postgres, Timescale};
-use tests::tables::Tables;
+use tests::tables::{Tables, eventually};
 
 const IMEI: u64 = 350_000_000_000_001;
 const NOON_MS: u64 = 1_790_000_000_000;
@@ -146,7 +147,7 @@ async fn every_way_counts_exactly_on_timescaledb() -> Result<()> {
 
 /// COPY is the one way that no rule on the table sees.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_new_is_copied_and_what_came_twice_is_not_tried_that_way_again() -> Result<()> {
+async fn what_is_new_is_copied_also_around_what_came_before() -> Result<()> {
     let postgres = Postgres::start().await?;
     let url = postgres.create_database().await?;
     let mut writer = Writer::new(migrated(&url).await?, true);
@@ -165,7 +166,51 @@ async fn what_is_new_is_copied_and_what_came_twice_is_not_tried_that_way_again()
         .one("SELECT (SELECT count(*) FROM positions), (SELECT count(*) FROM frames)")
         .await?;
     assert_eq!(rows, (100, 100));
-    // What came before is told from what did not by the other way, which the rule forbids.
-    assert!(writer.write(&spool.batch(&new)?, 1).await.is_err());
+    let written = writer.write(&spool.batch(&new)?, 1).await?;
+    assert_eq!(written.tally(), tally(100, 0, 0, 100));
+    // Of two devices some are known, of the others none.
+    let mut mixed = drive(NOON_MS + 100_000, 50);
+    mixed.extend_from_slice(&new[98..]);
+    let written = writer.write(&spool.batch(&mixed)?, 1).await?;
+    assert_eq!(written.tally(), tally(52, 50, 0, 2));
+    let rows: (i64, i64) = tables
+        .one("SELECT (SELECT count(*) FROM positions), (SELECT count(*) FROM frames)")
+        .await?;
+    assert_eq!(rows, (150, 252));
+    Ok(())
+}
+
+/// Whoever looks first does not see what another writer has not committed yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_writer_puts_in_meanwhile_is_left_out_by_the_database() -> Result<()> {
+    let postgres = Postgres::start().await?;
+    let url = postgres.create_database().await?;
+    let mut writer = Writer::new(migrated(&url).await?, true);
+    let tables = Tables::connect(&url).await?;
+    let mut spool = SpoolOf::new("depot", 1)?;
+    let drive = drive(NOON_MS, 20);
+    // Twice, so that the writer looks first from now on.
+    for _ in 0..2 {
+        writer.write(&spool.batch(&drive)?, 1).await?;
+    }
+    tables
+        .run("CREATE TABLE aside AS SELECT * FROM positions; DELETE FROM positions")
+        .await?;
+    let mut other = sqlx::PgConnection::connect(&url).await?;
+    let mut transaction = other.begin().await?;
+    sqlx::query("INSERT INTO positions SELECT * FROM aside")
+        .execute(&mut *transaction)
+        .await?;
+    let batch = spool.batch(&drive)?;
+    let writing = tokio::spawn(async move { writer.write(&batch, 1).await });
+    eventually("the writer waits for the other", async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        Ok(tables.one::<(i64,)>(waiting).await?.0 == 1)
+    })
+    .await?;
+    transaction.commit().await?;
+    assert_eq!(writing.await??.tally(), tally(20, 0, 0, 20));
+    let rows: (i64,) = tables.one("SELECT count(*) FROM positions").await?;
+    assert_eq!(rows.0, 20);
     Ok(())
 }

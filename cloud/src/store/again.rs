@@ -15,6 +15,7 @@ use sqlx::postgres::PgConnection;
 use super::devices::{self, Devices};
 use super::envelopes;
 use super::errors::StoreError;
+use super::known;
 use super::plan::Job;
 use super::records;
 use crate::batch::Unit;
@@ -72,8 +73,8 @@ pub async fn rows(
         ..Again::default()
     };
     let (mut good, mut odd) = records::sorted(&jobs, &devices);
-    records::forget_quarantined(on, &mut good).await?;
-    records::forget_stored(on, &mut odd).await?;
+    known::forget_quarantined(on, &mut good).await?;
+    known::forget_stored(on, &mut odd).await?;
     again.stored = records::positions(on, &good).await?.len() as u64;
     again.quarantined = records::quarantine(on, &odd).await?.len() as u64;
     if keep_frames {

@@ -6,7 +6,7 @@
 //!
 //! Invariant: a row has as many fields as its table was announced with; nothing here looks at values.
 
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgCopyIn};
 
 use super::errors::StoreError;
 use super::values::Time;
@@ -95,44 +95,88 @@ fn length(bytes: usize, out: &mut Vec<u8>) {
     out.extend(bytes.to_be_bytes());
 }
 
-/// Rows for one table.
-pub(super) struct Rows {
+/// Bytes that are gathered before they are sent: the server reads them while the next are made.
+const SEND_BYTES: usize = 64 * 1024;
+
+/// Rows for one table, on their way.
+struct Rows {
     columns: i16,
     out: Vec<u8>,
 }
 
 impl Rows {
-    /// For a COPY of so many columns; `bytes` is a guess of the whole size.
-    pub(super) fn new(columns: i16, bytes: usize) -> Self {
-        let mut out = Vec::with_capacity(bytes);
+    fn new(columns: i16) -> Self {
+        // What goes beyond is one row, rarely more than a frame.
+        let mut out = Vec::with_capacity(SEND_BYTES + SEND_BYTES / 8);
         out.extend(HEADER);
         Self { columns, out }
     }
+}
 
-    /// Begins a row; what follows are its fields in the order of the statement.
-    pub(super) fn row(&mut self) -> &mut Self {
-        self.out.extend(self.columns.to_be_bytes());
-        self
-    }
+/// The fields of a row, in the order of the statement.
+pub(super) struct Fields<'r>(&'r mut Vec<u8>);
 
+impl Fields<'_> {
     /// The next field.
     pub(super) fn put(&mut self, value: impl Field) -> &mut Self {
-        value.put(&mut self.out);
+        value.put(self.0);
         self
     }
+}
 
-    /// Sends them. One key that is there already fails them all.
-    pub(super) async fn copy(
-        mut self,
-        on: &mut PgConnection,
+impl Rows {
+    fn row(&mut self) -> Fields<'_> {
+        self.out.extend(self.columns.to_be_bytes());
+        Fields(&mut self.out)
+    }
+}
+
+/// A COPY that is under way. One key that is there already fails it as a whole.
+pub(super) struct Copy<'c> {
+    doing: &'static str,
+    rows: Rows,
+    into: PgCopyIn<&'c mut PgConnection>,
+}
+
+impl<'c> Copy<'c> {
+    /// Begins a COPY of so many columns.
+    pub(super) async fn begin(
+        on: &'c mut PgConnection,
         doing: &'static str,
         statement: &'static str,
-    ) -> Result<(), StoreError> {
-        let refused = |source| StoreError::new(doing, source);
-        self.out.extend((-1i16).to_be_bytes());
-        let mut copy = on.copy_in_raw(statement).await.map_err(refused)?;
-        copy.send(self.out).await.map_err(refused)?;
-        copy.finish().await.map_err(refused)?;
+        columns: i16,
+    ) -> Result<Self, StoreError> {
+        let begun = on.copy_in_raw(statement).await;
+        Ok(Self {
+            doing,
+            rows: Rows::new(columns),
+            into: begun.map_err(|source| StoreError::new(doing, source))?,
+        })
+    }
+
+    /// One more row, filled by `fill`.
+    pub(super) async fn row(&mut self, fill: impl FnOnce(Fields<'_>)) -> Result<(), StoreError> {
+        fill(self.rows.row());
+        if self.rows.out.len() >= SEND_BYTES {
+            self.send().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is left and waits for the answer.
+    pub(super) async fn end(mut self) -> Result<(), StoreError> {
+        self.rows.out.extend((-1i16).to_be_bytes());
+        self.send().await?;
+        let doing = self.doing;
+        let ended = self.into.finish().await;
+        ended.map_err(|source| StoreError::new(doing, source))?;
+        Ok(())
+    }
+
+    async fn send(&mut self) -> Result<(), StoreError> {
+        let sent = self.into.send(self.rows.out.as_slice()).await;
+        sent.map_err(|source| StoreError::new(self.doing, source))?;
+        self.rows.out.clear();
         Ok(())
     }
 }
@@ -170,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_row_counts_its_columns() {
-        let mut rows = Rows::new(2, 64);
+        let mut rows = Rows::new(2);
         rows.row().put(1i16).put(None::<i16>);
         let body = &rows.out[HEADER.len()..];
         assert_eq!(body, [0, 2, 0, 0, 0, 2, 0, 1, 0xff, 0xff, 0xff, 0xff]);

@@ -21,6 +21,11 @@ use crate::config;
 /// Longest wait for one connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Raw frames of a few kilobytes are compressed on their way in: lz4 takes a fifth of the time that
+/// the server's own default takes. Asked for where the server was built with it.
+const QUICK_COMPRESSION: &str = "SELECT set_config(name, 'lz4', false) FROM pg_settings \
+     WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)";
+
 /// The database is not to be had.
 #[derive(Debug, Error)]
 pub enum DatabaseError {
@@ -155,9 +160,12 @@ impl Database {
                     Ok(answer.unwrap_or(false))
                 })
             })
-            .after_connect(move |_, _| {
+            .after_connect(move |connection, _| {
                 made.fetch_add(1, Ordering::Relaxed);
-                Box::pin(async { Ok(()) })
+                Box::pin(async move {
+                    sqlx::query(QUICK_COMPRESSION).execute(connection).await?;
+                    Ok(())
+                })
             })
             .connect_lazy_with(options.clone());
         Ok(Self {

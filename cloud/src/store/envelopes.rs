@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::postgres::PgConnection;
 
-use super::copy;
+use super::copy::{self, Copy, Fields};
 use super::devices::Devices;
 use super::errors::StoreError;
 use super::plan::Job;
@@ -31,9 +31,6 @@ fn by_key<'a>(jobs: &'a [Job<'_>]) -> Vec<(&'a Place, &'a Frame)> {
 /// Columns of one row of `frames`.
 const COPY_COLUMNS: i16 = 9;
 
-/// Bytes of a frame's row without its data, roughly.
-const COPY_ROW_BYTES: usize = 120;
-
 macro_rules! columns {
     () => {
         "received_at, spool_id, seq, device_id, record_count, transport, lane, gateway, data"
@@ -54,23 +51,24 @@ pub(super) async fn copy_frames(
     if all.is_empty() {
         return Ok(());
     }
-    let data_bytes: usize = all.iter().map(|(_, frame)| frame.data.len()).sum();
-    let mut copied = copy::Rows::new(COPY_COLUMNS, all.len() * COPY_ROW_BYTES + data_bytes);
-    for (place, frame) in all {
-        copied
-            .row()
-            .put(time(frame.received_at_ms))
-            .put(spool_number(place.spool))
-            .put(number(place.first))
-            .put(devices[&frame.device])
-            .put(record_count(frame))
-            .put(i16::from(frame.transport))
-            .put(i16::from(frame.lane))
-            .put(place.gateway.as_str())
-            .put(frame.data.as_slice());
-    }
     let statement = concat!("COPY frames (", columns!(), ") FROM STDIN (FORMAT binary)");
-    copied.copy(on, copy::INTO_FRAMES, statement).await
+    let mut copy = Copy::begin(on, copy::INTO_FRAMES, statement, COPY_COLUMNS).await?;
+    for (place, frame) in all {
+        let fill = |mut fields: Fields<'_>| {
+            fields
+                .put(time(frame.received_at_ms))
+                .put(spool_number(place.spool))
+                .put(number(place.first))
+                .put(devices[&frame.device])
+                .put(record_count(frame))
+                .put(i16::from(frame.transport))
+                .put(i16::from(frame.lane))
+                .put(place.gateway.as_str())
+                .put(frame.data.as_slice());
+        };
+        copy.row(fill).await?;
+    }
+    copy.end().await
 }
 
 pub(super) async fn frames(

@@ -11,6 +11,7 @@ use sqlx::postgres::PgConnection;
 use super::devices::{self, Devices};
 use super::envelopes;
 use super::errors::StoreError;
+use super::known;
 use super::plan::{Job, Tally};
 use super::records;
 use crate::batch::Unit;
@@ -18,10 +19,13 @@ use crate::batch::Unit;
 /// How rows get into the two large tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Straight in. Measured at one and a half times the speed of the other; a single row that is
+    /// Straight in. Measured at one and a half times the speed of the last; a single row that is
     /// there already fails the transaction.
     Copy,
-    /// What is there already is left out.
+    /// Looks first for what is there already, and copies the rest. Fails only when another writer
+    /// puts in the same meanwhile.
+    Around,
+    /// What is there already is left out by the database, row by row: cannot fail for it.
     OnConflict,
 }
 
@@ -43,11 +47,14 @@ pub(super) async fn rows(
 ) -> Result<Written, StoreError> {
     let mut tallies: Vec<Tally> = jobs.iter().map(|job| beginning(&job.unit)).collect();
     let (mut good, mut odd) = records::sorted(jobs, devices);
-    records::forget_quarantined(on, &mut good).await?;
-    records::forget_stored(on, &mut odd).await?;
+    known::forget_quarantined(on, &mut good).await?;
+    known::forget_stored(on, &mut odd).await?;
     let mut met_known = false;
     match way {
-        Way::Copy => {
+        Way::Copy | Way::Around => {
+            if way == Way::Around && !good.is_empty() {
+                met_known = known::forget_known(on, &mut good).await? > 0;
+            }
             records::copy_positions(on, &good).await?;
             for row in good.values() {
                 tallies[row.job].stored += 1;
@@ -56,20 +63,21 @@ pub(super) async fn rows(
         Way::OnConflict => {
             let new = records::positions(on, &good).await?;
             met_known = new.len() < good.len();
-            for key in new {
-                tallies[good[&key].job].stored += 1;
+            for row in new.iter().filter_map(|key| good.get(key)) {
+                tallies[row.job].stored += 1;
             }
         }
     }
-    for key in records::quarantine(on, &odd).await? {
-        tallies[odd[&key].job].quarantined += 1;
+    let new = records::quarantine(on, &odd).await?;
+    for row in new.iter().filter_map(|key| odd.get(key)) {
+        tallies[row.job].quarantined += 1;
     }
     for (job, tally) in jobs.iter().zip(&mut tallies) {
         tally.duplicate = job.unit.records.len() as u64 - tally.stored - tally.quarantined;
     }
     match way {
         _ if !keep_frames => {}
-        Way::Copy => envelopes::copy_frames(on, jobs, devices).await?,
+        Way::Copy | Way::Around => envelopes::copy_frames(on, jobs, devices).await?,
         Way::OnConflict => envelopes::frames(on, jobs, devices).await?,
     }
     envelopes::messages(on, jobs, devices).await?;

@@ -17,6 +17,7 @@ pub mod errors;
 pub mod families;
 pub mod frames;
 mod insert;
+mod known;
 pub mod letters;
 pub mod locks;
 pub mod migrate;

@@ -2,18 +2,18 @@
 //!
 //! Invariant: a record lives in one of the two tables, whatever the order of its deliveries.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashSet;
 
 use sqlx::postgres::{PgArguments, PgConnection, Postgres};
 use sqlx::query::QueryAs;
 
-use super::copy::{self, Json};
+use super::copy::{self, Copy, Fields, Json};
 use super::devices::Devices;
 use super::errors::StoreError;
 use super::plan::Job;
 use super::values::{Time, time};
 use crate::batch::Record;
-use crate::normalise::quality::{Impossible, LATEST_MS};
+use crate::normalise::quality::Impossible;
 
 /// Identity of a row in `positions`: device, device time in milliseconds, hash.
 pub(super) type Key = (i32, i64, i32);
@@ -25,98 +25,78 @@ pub(super) struct Row<'a> {
     record: &'a Record,
 }
 
-/// Sorted by key; the first of several equal ones wins.
-pub(super) type Rows<'a> = BTreeMap<Key, Row<'a>>;
+/// Sorted by key, each key once. A list and not a map: rows come in runs that are sorted already.
+#[derive(Default)]
+pub(super) struct Rows<'a>(Vec<(Key, Row<'a>)>);
 
-/// Splits the records into those for `positions` and those for quarantine.
+impl<'a> Rows<'a> {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.0.iter().map(|(key, _)| key)
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &Row<'a>> {
+        self.0.iter().map(|(_, row)| row)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&Key, &Row<'a>)> {
+        self.0.iter().map(|(key, row)| (key, row))
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<&Row<'a>> {
+        let at = self.0.binary_search_by_key(key, |(key, _)| *key).ok()?;
+        self.0.get(at).map(|(_, row)| row)
+    }
+
+    /// Leaves out all others.
+    fn keep_only(&mut self, wanted: &HashSet<Key>) {
+        self.0.retain(|(key, _)| wanted.contains(key));
+    }
+
+    /// Leaves out these; says how many there were.
+    pub(super) fn leave_out(&mut self, known: &HashSet<Key>) -> usize {
+        let before = self.0.len();
+        if !known.is_empty() {
+            self.0.retain(|(key, _)| !known.contains(key));
+        }
+        before - self.0.len()
+    }
+}
+
+/// Splits the records into those for `positions` and those for quarantine. Of several with one key
+/// the first wins: sent again later, a record may be judged otherwise, and the first judgement stands.
 pub(super) fn sorted<'a>(jobs: &'a [Job<'_>], devices: &Devices) -> (Rows<'a>, Rows<'a>) {
-    let (mut good, mut odd) = (Rows::new(), Rows::new());
+    let count = jobs.iter().map(|job| job.unit.records.len()).sum();
+    let mut all: Vec<(Key, Row<'a>)> = Vec::with_capacity(count);
     for (index, job) in jobs.iter().enumerate() {
         let Some(frame) = &job.unit.frame else {
             continue;
         };
         let device = devices[&frame.device];
-        for record in &job.unit.records {
+        let received_at = time(frame.received_at_ms);
+        all.extend(job.unit.records.iter().map(|record| {
             // Quarantine keeps all 64 bits of an absurd time by reading them as signed.
             let key = (device, record.device_time_ms.cast_signed(), record.hash);
-            let (rows, others) = match record.quarantine {
-                None => (&mut good, &odd),
-                Some(_) => (&mut odd, &good),
-            };
-            // Sent again later, a record may be judged otherwise: the first judgement stands.
-            if others.contains_key(&key) {
-                continue;
-            }
-            rows.entry(key).or_insert_with(|| Row {
+            let row = Row {
                 job: index,
-                received_at: time(frame.received_at_ms),
+                received_at,
                 record,
-            });
-        }
+            };
+            (key, row)
+        }));
     }
-    (good, odd)
-}
-
-/// Leaves out records that an earlier delivery put into quarantine (its reception was earlier).
-pub(super) async fn forget_quarantined(
-    on: &mut PgConnection,
-    rows: &mut Rows<'_>,
-) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut devices: Vec<i32> = rows.keys().map(|key| key.0).collect();
-    devices.dedup();
-    let times = || rows.keys().map(|key| key.1);
-    let found: Vec<Key> = sqlx::query_as(
-        "SELECT device_id, device_time_ms, record_hash FROM positions_quarantine \
-         WHERE device_id = ANY($1) AND device_time_ms BETWEEN $2 AND $3",
-    )
-    .bind(devices)
-    .bind(times().min())
-    .bind(times().max())
-    .fetch_all(on)
-    .await
-    .map_err(|source| StoreError::new("looking into the quarantine", source))?;
-    for key in found {
-        rows.remove(&key);
-    }
-    Ok(())
-}
-
-/// Leaves out records that an earlier delivery put into `positions`.
-pub(super) async fn forget_stored(
-    on: &mut PgConnection,
-    rows: &mut Rows<'_>,
-) -> Result<(), StoreError> {
-    let possible: Vec<&Key> = rows
-        .keys()
-        .filter(|key| u64::try_from(key.1).is_ok_and(|ms| ms <= LATEST_MS))
-        .collect();
-    if possible.is_empty() {
-        return Ok(());
-    }
-    let devices: Vec<i32> = possible.iter().map(|key| key.0).collect();
-    let times: Vec<Time> = possible
-        .iter()
-        .map(|key| time(key.1.cast_unsigned()))
-        .collect();
-    let hashes: Vec<i32> = possible.iter().map(|key| key.2).collect();
-    let found: Vec<(i32, Time, i32)> = sqlx::query_as(
-        "SELECT p.device_id, p.fix_time, p.record_hash \
-         FROM UNNEST($1::int4[], $2::timestamptz[], $3::int4[]) AS a(device, at, hash) \
-         JOIN positions p ON p.device_id = a.device AND p.fix_time = a.at AND p.record_hash = a.hash",
-    )
-    .bind(devices)
-    .bind(times)
-    .bind(hashes)
-    .fetch_all(on)
-    .await
-    .map_err(|source| StoreError::new("looking into positions", source))?;
-    for (device, at, hash) in found {
-        rows.remove(&(device, at.timestamp_millis(), hash));
-    }
-    Ok(())
+    all.sort_by_key(|(key, _)| *key);
+    all.dedup_by_key(|(key, _)| *key);
+    let is_odd = |(_, row): &mut (Key, Row<'_>)| row.record.quarantine.is_some();
+    let odd = all.extract_if(.., is_odd).collect();
+    (Rows(all), Rows(odd))
 }
 
 // What `positions` and `positions_quarantine` have in common, in the order of the arrays bound by
@@ -168,9 +148,6 @@ fn bind_columns<'q, T>(asked: Asked<'q, T>, rows: &Rows<'q>) -> Asked<'q, T> {
 /// Columns of one row of `positions`.
 const COPY_COLUMNS: i16 = 21;
 
-/// Bytes of a row without its JSON, roughly.
-const COPY_ROW_BYTES: usize = 200;
-
 /// Copies the rows straight in: all of them are new, or it fails with 23505.
 pub(super) async fn copy_positions(
     on: &mut PgConnection,
@@ -179,40 +156,41 @@ pub(super) async fn copy_positions(
     if rows.is_empty() {
         return Ok(());
     }
-    let json_bytes: usize = rows.values().map(|row| row.record.io.len()).sum();
-    let mut copied = copy::Rows::new(COPY_COLUMNS, rows.len() * COPY_ROW_BYTES + json_bytes);
-    for (key, row) in rows {
-        let (r, hot) = (row.record, &row.record.hot);
-        copied
-            .row()
-            .put(key.0)
-            .put(key.2)
-            .put(row.received_at)
-            .put(r.latitude)
-            .put(r.longitude)
-            .put(hot.odometer_m)
-            .put(i32::from(r.heading_deg))
-            .put(i32::from(r.speed_kmh))
-            .put(i32::from(r.event_io_id))
-            .put(hot.external_voltage_mv)
-            .put(hot.battery_voltage_mv)
-            .put(r.altitude_m)
-            .put(i16::from(r.satellites))
-            .put(i16::from(r.priority))
-            .put(r.generation_type.map(i16::from))
-            .put(hot.gsm_signal)
-            .put(r.valid)
-            .put(hot.ignition)
-            .put(hot.movement)
-            .put(Json(&r.io))
-            .put(time(key.1.cast_unsigned()));
-    }
     let statement = concat!(
         "COPY positions (",
         columns!(),
         ", io, fix_time) FROM STDIN (FORMAT binary)"
     );
-    copied.copy(on, copy::INTO_POSITIONS, statement).await
+    let mut copy = Copy::begin(on, copy::INTO_POSITIONS, statement, COPY_COLUMNS).await?;
+    for (key, row) in rows.iter() {
+        let (r, hot) = (row.record, &row.record.hot);
+        let fill = |mut fields: Fields<'_>| {
+            fields
+                .put(key.0)
+                .put(key.2)
+                .put(row.received_at)
+                .put(r.latitude)
+                .put(r.longitude)
+                .put(hot.odometer_m)
+                .put(i32::from(r.heading_deg))
+                .put(i32::from(r.speed_kmh))
+                .put(i32::from(r.event_io_id))
+                .put(hot.external_voltage_mv)
+                .put(hot.battery_voltage_mv)
+                .put(r.altitude_m)
+                .put(i16::from(r.satellites))
+                .put(i16::from(r.priority))
+                .put(r.generation_type.map(i16::from))
+                .put(hot.gsm_signal)
+                .put(r.valid)
+                .put(hot.ignition)
+                .put(hot.movement)
+                .put(Json(&r.io))
+                .put(time(key.1.cast_unsigned()));
+        };
+        copy.row(fill).await?;
+    }
+    copy.end().await
 }
 
 pub(super) async fn positions(
@@ -318,11 +296,11 @@ pub(super) async fn differing(
         .fetch_all(on)
         .await
         .map_err(|source| StoreError::new("comparing positions", source))?;
-    let found: BTreeSet<Key> = found
+    let found: HashSet<Key> = found
         .into_iter()
         .map(|(device, at, hash)| (device, at.timestamp_millis(), hash))
         .collect();
-    rows.retain(|key, _| found.contains(key));
+    rows.keep_only(&found);
     Ok(())
 }
 
@@ -400,14 +378,16 @@ pub(super) async fn quarantine(
 /// not matter.
 pub(super) async fn latest(on: &mut PgConnection, rows: &Rows<'_>) -> Result<(), StoreError> {
     // Rows are sorted by device, then time, then hash: the last valid one of a device wins.
-    let mut newest: BTreeMap<i32, (&Key, &Row<'_>)> = BTreeMap::new();
+    let mut all: Vec<(&Key, &Row<'_>)> = Vec::new();
     for (key, row) in rows.iter().filter(|(_, row)| row.record.valid) {
-        newest.insert(key.0, (key, row));
+        match all.last_mut() {
+            Some(newest) if newest.0.0 == key.0 => *newest = (key, row),
+            _ => all.push((key, row)),
+        }
     }
-    if newest.is_empty() {
+    if all.is_empty() {
         return Ok(());
     }
-    let all: Vec<(&Key, &Row<'_>)> = newest.into_values().collect();
     sqlx::query(
         "INSERT INTO device_latest AS l (device_id, fix_time, record_hash, received_at, latitude, \
              longitude, altitude_m, heading_deg, speed_kmh, satellites, ignition, movement, \

@@ -33,6 +33,10 @@ use crate::fail_point::fail_point;
 /// without it a dead connection would hang until the kernel gives up after a quarter of an hour.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// So many batches after one that met known rows look first: records that come again come in rows (a
+/// tracker, or a whole spool, that sends twice), and to look costs far less than to fail.
+const WARY_BATCHES: u32 = 16;
+
 /// The receipt of a COMMIT.
 #[derive(Debug)]
 pub struct Committed {
@@ -114,8 +118,8 @@ pub struct Writer {
     devices: HashMap<Device, i32>,
     owners: HashMap<SpoolId, GatewayId>,
     lows: HashMap<SpoolId, u64>,
-    // Records that come again come in rows: a tracker, or a whole spool, that sends twice.
-    way: Way,
+    // Batches that look for known rows first.
+    wary: u32,
 }
 
 impl Writer {
@@ -129,7 +133,7 @@ impl Writer {
             devices: HashMap::new(),
             owners: HashMap::new(),
             lows: HashMap::new(),
-            way: Way::Copy,
+            wary: 0,
         }
     }
 
@@ -262,8 +266,8 @@ impl Writer {
         }
     }
 
-    /// Straight in, if the last batch held nothing known; around what is known otherwise. The second
-    /// try is a new transaction: a savepoint before every COPY would be paid for by every batch.
+    /// Straight in, unless known rows were met lately; around what is known otherwise. Every other try
+    /// is a new transaction: a savepoint before every COPY would be paid for by every batch.
     async fn either_way(
         &self,
         connection: &mut PgConnection,
@@ -271,14 +275,19 @@ impl Writer {
         lows: &Lows,
         end: End,
     ) -> Result<Part, StoreError> {
-        let written = self.transaction(connection, units, lows, end, self.way);
-        match written.await {
-            Err(error) if self.way == Way::Copy && error.is_known_row() => {
-                self.transaction(connection, units, lows, end, Way::OnConflict)
-                    .await
+        let ways: &[Way] = match self.wary {
+            0 => &[Way::Copy, Way::Around],
+            _ => &[Way::Around],
+        };
+        for way in ways {
+            let written = self.transaction(connection, units, lows, end, *way);
+            match written.await {
+                Err(error) if error.is_known_row() => {}
+                written => return written,
             }
-            written => written,
         }
+        self.transaction(connection, units, lows, end, Way::OnConflict)
+            .await
     }
 
     async fn transaction(
@@ -360,9 +369,9 @@ impl Writer {
                 self.lows.insert(spool, low);
             }
         }
-        self.way = match part.met_known {
-            true => Way::OnConflict,
-            false => Way::Copy,
+        self.wary = match part.met_known {
+            true => WARY_BATCHES,
+            false => self.wary.saturating_sub(1),
         };
         self.owners.extend(part.owners);
         self.devices.extend(part.devices);

@@ -114,6 +114,9 @@ impl Scale {
 /// Most that a binary should weigh.
 const SIZE_TARGET_MIB: f64 = 5.0;
 
+/// What is measured, as the lines with targets call it.
+const AREA: &str = "gateway";
+
 /// All trackers come from one address here, and none is to be turned away; the spool has room.
 fn limits() -> Vec<Setting> {
     vec![

@@ -1,9 +1,11 @@
 //! What is printed: results on standard output, progress on standard error.
 //!
-//! Invariant: whatever has a target is a line `RATIO gateway <name> <value> <relation> <target>`,
+//! Invariant: whatever has a target is a line `RATIO <area> <name> <value> <relation> <target>`,
 //! the form of every bench here; a target that was missed is said again at the end.
 
 use std::sync::{Mutex, PoisonError};
+
+use crate::AREA;
 
 static MISSED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -22,7 +24,7 @@ pub fn ratio(name: &str, value: f64, should: Should, target: f64) {
         Should::Reach => (">=", value >= target),
         Should::StayBelow => ("<=", value <= target),
     };
-    let line = format!("RATIO gateway {name} {value:.3} {relation} {target}");
+    let line = format!("RATIO {AREA} {name} {value:.3} {relation} {target}");
     println!("{line}");
     if !is_met {
         missed().push(line);
