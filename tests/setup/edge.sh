@@ -6,10 +6,11 @@
 # had, the system's C library is linked in instead, and that is said.
 # Sourced by ./dev; needs DEV, TOP, say.sh, apt.sh.
 
-# What we write is level 3, and zstd's larger half is for other levels; frames of any level can be read.
+# What we write is levels 3 and 15 (contract, Effort): the doubly fast way and the optimal one. The rest of
+# zstd's larger half is for other levels; frames of any level can be read.
 edge_cflags() {
     local level flags=""
-    for level in GREEDY LAZY LAZY2 BTLAZY2 BTOPT BTULTRA; do flags+=" -DZSTD_EXCLUDE_${level}_BLOCK_COMPRESSOR=1"; done
+    for level in GREEDY LAZY LAZY2 BTLAZY2 BTULTRA; do flags+=" -DZSTD_EXCLUDE_${level}_BLOCK_COMPRESSOR=1"; done
     echo "${flags# } -DHUF_FORCE_DECOMPRESS_X1=1 -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT=1"
 }
 
