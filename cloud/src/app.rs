@@ -22,7 +22,7 @@ use crate::config::{Config, PolicyConfig, StreamConfig};
 use crate::metrics::Metrics;
 use crate::policies;
 use crate::processor::Processor;
-use crate::store::edges;
+use crate::store::edges::{self, Settled};
 use crate::store::{self, Database, DatabaseError, Timescale, Writer, migrate};
 use crate::stream::claimer::Claimer;
 use crate::stream::consumer::{Consumer, chained};
@@ -444,8 +444,8 @@ fn writers(config: &Config) -> usize {
 struct SettledTables(Database);
 
 impl Tables for SettledTables {
-    async fn floors(&self) -> Option<HashMap<GatewayId, HashMap<SpoolId, SettledRanges>>> {
-        match edges::edges(&self.0).await {
+    async fn settled(&self) -> Option<Settled> {
+        match edges::settled(&self.0).await {
             Ok(edges) => Some(edges),
             Err(error) => {
                 debug!(error = chained(&error), "cannot read settled ranges");

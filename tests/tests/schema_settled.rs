@@ -27,7 +27,7 @@ async fn told(database: &Database, tables: &Tables) -> Result<(Vec<(String, Stri
     let ledger = tables
         .all("SELECT concat_ws(' ', gateway, spool_id), concat_ws(' ', hour, received, stored, quarantined, duplicate, dead, dropped) FROM ledger ORDER BY 1, 2")
         .await?;
-    let edges = edges::edges(database).await?;
+    let edges = edges::settled(database).await?.edges;
     let mut ranges: Vec<String> = edges
         .values()
         .flatten()

@@ -10,11 +10,20 @@ use super::errors::StoreError;
 /// Settled ranges by gateway and spool.
 pub type Edges = HashMap<GatewayId, HashMap<SpoolId, SettledRanges>>;
 
-/// Reads them all, with everything below the low edge of each spool counted as settled: nothing
-/// down there will ever come.
+/// What the tables say at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Settled {
+    /// What stands in `settled`, and nothing else: every position there was stored, put aside or
+    /// given up.
+    pub ranges: Edges,
+    /// The same with everything below the low edge of each spool: nothing down there will ever come.
+    pub edges: Edges,
+}
+
+/// Reads everything.
 /// # Errors
 /// [`StoreError`].
-pub async fn edges(database: &Database) -> Result<Edges, StoreError> {
+pub async fn settled(database: &Database) -> Result<Settled, StoreError> {
     let doing = "reading what is settled";
     let mut connection = database
         .pool()
@@ -22,26 +31,32 @@ pub async fn edges(database: &Database) -> Result<Edges, StoreError> {
         .await
         .map_err(|source| StoreError::new(doing, source))?;
     // One statement, one snapshot.
-    let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
-        "SELECT gateway, spool_id, lower(r), upper(r) - 1 FROM ( \
+    let rows: Vec<(String, i64, i64, i64, bool)> = sqlx::query_as(
+        "SELECT gateway, spool_id, lower(r), upper(r) - 1, true FROM ( \
              SELECT gateway, spool_id, unnest(range_agg(int8range(first_seq, last_seq, '[]'))) AS r \
              FROM settled GROUP BY gateway, spool_id) AS s \
          UNION ALL \
-         SELECT gateway, spool_id, 1, low - 1 FROM spools WHERE low > 1",
+         SELECT gateway, spool_id, 1, low - 1, false FROM spools WHERE low > 1",
     )
     .fetch_all(&mut *connection)
     .await
     .map_err(|source| StoreError::new(doing, source))?;
-    let mut edges = Edges::new();
-    for (gateway, spool, first, last) in rows {
+    let mut settled = Settled::default();
+    for (gateway, spool, first, last, is_range) in rows {
+        let gateway: Result<GatewayId, _> = gateway.parse();
         let spool = u64::try_from(spool).ok().map(SpoolId::from_u64);
         let range = (u64::try_from(first), u64::try_from(last));
-        if let (Ok(gateway), Some(Ok(spool)), (Ok(first), Ok(last))) =
-            (gateway.parse(), spool, range)
-        {
-            let spools: &mut HashMap<SpoolId, SettledRanges> = edges.entry(gateway).or_default();
-            spools.entry(spool).or_default().insert(first, last);
+        if let (Ok(gateway), Some(Ok(spool)), (Ok(first), Ok(last))) = (gateway, spool, range) {
+            if is_range {
+                put(&mut settled.ranges, gateway.clone(), spool, first, last);
+            }
+            put(&mut settled.edges, gateway, spool, first, last);
         }
     }
-    Ok(edges)
+    Ok(settled)
+}
+
+fn put(edges: &mut Edges, gateway: GatewayId, spool: SpoolId, first: u64, last: u64) {
+    let spools = edges.entry(gateway).or_default();
+    spools.entry(spool).or_default().insert(first, last);
 }

@@ -26,6 +26,7 @@ use crate::backoff::Backoff;
 use crate::fail_point::fail_point;
 use crate::metrics::Metrics;
 use crate::store::Committed;
+use crate::store::edges::Settled;
 
 /// What is settled of every spool of every gateway.
 pub type Floors = HashMap<GatewayId, HashMap<SpoolId, SettledRanges>>;
@@ -34,6 +35,8 @@ pub type Floors = HashMap<GatewayId, HashMap<SpoolId, SettledRanges>>;
 #[derive(Debug, Default)]
 pub struct Board {
     known: Mutex<(Floors, BTreeSet<(GatewayId, SpoolId)>)>,
+    /// What was committed since the tables were last read.
+    fresh: Mutex<Floors>,
     changed: Notify,
     doubted: AtomicBool,
 }
@@ -43,6 +46,9 @@ impl Board {
     pub fn commit(&self, committed: &Committed) {
         for (spool, (gateway, ranges)) in committed.settled() {
             self.learn(gateway, *spool, ranges, true);
+            let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+            let spools = fresh.entry(gateway.clone()).or_default();
+            spools.entry(*spool).or_default().merge(ranges);
         }
         self.changed.notify_one();
     }
@@ -51,6 +57,11 @@ impl Board {
     pub fn doubt(&self) {
         self.doubted.store(true, Ordering::Relaxed);
         self.changed.notify_one();
+    }
+
+    /// What was committed since this was last asked.
+    fn take_fresh(&self) -> Floors {
+        std::mem::take(&mut *self.fresh.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// This stands in the tables.
@@ -108,7 +119,7 @@ impl Board {
 /// Reads what the tables say, however the caller does it.
 pub trait Tables: Send + Sync + 'static {
     /// Everything that is settled; `None` when the tables cannot be read now.
-    fn floors(&self) -> impl Future<Output = Option<Floors>> + Send;
+    fn settled(&self) -> impl Future<Output = Option<Settled>> + Send;
 }
 
 /// Publishes until `stop`: changes at once, everything every 30 s and whenever `lost` rings.
@@ -183,24 +194,25 @@ async fn load(
     setback: &mut Setback,
 ) -> Result<bool, RedisFailure> {
     let mut told = board.all();
+    setback.remember(&board.take_fresh());
     let mut gateways: BTreeSet<GatewayId> = told.keys().cloned().collect();
     if gateways.is_empty() {
         // Nothing was committed by this process yet: the tables say whose floors to look at.
-        let Some(floors) = tables.floors().await else {
+        let Some(settled) = tables.settled().await else {
             return Ok(false);
         };
-        gateways.extend(floors.into_keys());
+        gateways.extend(settled.edges.into_keys());
     }
     setback::merge(&mut told, &setback.published(gateways).await?);
     // Now: whatever was told before must be in here.
-    let Some(floors) = tables.floors().await else {
+    let Some(settled) = tables.settled().await else {
         return Ok(false);
     };
-    if setback.look(&told, &floors).await? {
-        board.replace(&floors);
-        setback.lower(&told, &floors).await?;
+    if setback.look(&told, &settled).await? {
+        board.replace(&settled.edges);
+        setback.lower(&told, &settled.edges).await?;
     }
-    board.load(&floors);
+    board.load(&settled.edges);
     Ok(true)
 }
 

@@ -23,6 +23,7 @@ use super::link::{Link, RedisFailure};
 use super::reply;
 use crate::fail_point::fail_point;
 use crate::metrics::Metrics;
+use crate::store::edges::Settled;
 
 /// Spools named in one line of the log.
 const NAMED_MAX: usize = 8;
@@ -34,6 +35,9 @@ pub struct Setback {
     streams: Streams,
     group: String,
     metrics: Arc<Metrics>,
+    /// What this process committed or saw in the tables. Low edges are not in it: those that come
+    /// after a setback cover what is lost.
+    seen: Floors,
     /// Told as stored, and not there now.
     missing: Floors,
 }
@@ -47,6 +51,7 @@ impl Setback {
             streams,
             group,
             metrics,
+            seen: Floors::new(),
             missing: Floors::new(),
         }
     }
@@ -70,16 +75,22 @@ impl Setback {
         Ok(floors)
     }
 
-    /// Compares what was told with what the tables say. `true`: they lack some of it, and every
-    /// stream was handed out again.
+    /// This was committed.
+    pub(super) fn remember(&mut self, committed: &Floors) {
+        merge(&mut self.seen, committed);
+    }
+
+    /// Compares what was told, and what was there once, with what the tables say. `true`: they lack
+    /// some of it, and every stream was handed out again.
     pub(super) async fn look(
         &mut self,
         told: &Floors,
-        tables: &Floors,
+        tables: &Settled,
     ) -> Result<bool, RedisFailure> {
-        let lost = lacking(told, tables);
+        let mut lost = lacking(told, &tables.edges);
+        merge(&mut lost, &lacking(&self.seen, &tables.ranges));
         let had = positions(&self.missing);
-        let mut missing = lacking(&self.missing, tables);
+        let mut missing = lacking(&self.missing, &tables.ranges);
         merge(&mut missing, &lost);
         if !lost.is_empty() {
             self.metrics.database_setbacks.add(1);
@@ -89,7 +100,9 @@ impl Setback {
                 "the database went back in time: it lacks what was stored in it before, and gateways may have forgotten that; everything Redis still holds is stored again. Find out which standby or backup took over, and see docs/operations.md"
             );
             self.hand_out_again().await?;
+            self.seen.clear();
         }
+        merge(&mut self.seen, &tables.ranges);
         self.missing = missing;
         let now = positions(&self.missing);
         self.metrics.positions_missing.set(now);

@@ -205,7 +205,8 @@ impl Road {
         }
     }
 
-    /// The ledger as soon as everything ACKed is a row, once, and nothing else is.
+    /// The ledger as soon as everything ACKed is a row, once, and nothing else is. What
+    /// `cloud ledger` says about it must balance, too.
     ///
     /// # Errors
     /// When it is not so after `patience`: the message has the ledger and both logs' ends.
@@ -217,6 +218,7 @@ impl Road {
             self.gateway.last_words(),
             self.cloud.last_words()
         );
+        self.cloud.call(&["ledger", "--since", "all"]).await?;
         Ok(ledger)
     }
 
