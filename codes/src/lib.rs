@@ -9,7 +9,7 @@
 //! - A page is a constant, declared with [`pages!`]; a finding with a code is made from its page,
 //!   so that no code is without one.
 //! - Digits tell errors (`E-…`, from 001) from warnings (`W-…`, from 101), and only errors have an
-//!   exit code.
+//!   exit code. [`upkeep`] finds what breaks this, and pages that nothing uses or tests.
 //!
 //! ```
 //! mod mill {
@@ -34,6 +34,7 @@
 
 mod book;
 mod page;
+pub mod upkeep;
 
 pub use book::Book;
 pub use page::Page;
