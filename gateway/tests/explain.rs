@@ -4,141 +4,52 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use gateway::explain;
+use codes::upkeep;
+use gateway::explain::{self, BOOK};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn sources(dir: &Path, all: &mut Vec<(PathBuf, String)>) {
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, all);
-        } else if path.extension().is_some_and(|kind| kind == "rs") {
-            let text = std::fs::read_to_string(&path).unwrap();
-            all.push((path, text));
-        }
-    }
-}
-
-/// `E-ABC-123` and `W-ABC-123` in a text.
-fn codes(text: &str) -> BTreeSet<String> {
-    let bytes = text.as_bytes();
-    let is_code = |code: &&[u8]| {
-        matches!(code[0], b'E' | b'W')
-            && code[1] == b'-'
-            && code[2..5].iter().all(u8::is_ascii_uppercase)
-            && code[5] == b'-'
-            && code[6..9].iter().all(u8::is_ascii_digit)
-    };
-    let found = bytes.windows(9).filter(is_code);
-    found
-        .map(|code| String::from_utf8(code.to_vec()).unwrap())
-        .collect()
-}
-
-fn pages() -> BTreeSet<String> {
-    explain::pages().map(|page| page.code.to_owned()).collect()
+fn sources(dirs: &[&str]) -> Vec<upkeep::Source> {
+    let dirs: Vec<PathBuf> = dirs.iter().map(|dir| root().join(dir)).collect();
+    upkeep::sources(&dirs).unwrap()
 }
 
 #[test]
 fn every_code_in_the_source_has_a_page_and_only_one() {
-    let mut all = Vec::new();
-    sources(&root().join("gateway/src"), &mut all);
-    let used: BTreeSet<String> = all.iter().flat_map(|(_, text)| codes(text)).collect();
+    let all = sources(&["gateway/src"]);
+    let used = all.iter().flat_map(|file| upkeep::codes_in(&file.text));
+    let used: BTreeSet<String> = used.collect();
     assert!(used.len() > 60, "only {} codes found", used.len());
-    assert_eq!(used, pages());
-    assert_eq!(
-        explain::pages().count(),
-        pages().len(),
-        "a code with two pages"
-    );
-    for page in explain::pages() {
-        let (kind, number) = (&page.code[..1], page.code[6..].parse::<u32>().unwrap());
-        assert_eq!(kind == "E", page.is_error(), "{}", page.code);
-        assert_eq!(kind == "W", number > 100, "{}", page.code);
-        assert!(page.exit <= 4 && page.text.len() > 80, "{}", page.code);
-        assert!(
-            !page.text.contains('|') && !page.title.contains('|'),
-            "{}",
-            page.code
-        );
-    }
+    assert_eq!(used, upkeep::codes_of(&BOOK));
+    assert_eq!(upkeep::malformed(&BOOK), [""; 0]);
 }
 
 /// A page whose constant nothing uses would be a code nobody can ever see.
 #[test]
 fn every_page_is_used() {
-    let mut all = Vec::new();
-    sources(&root().join("gateway/src"), &mut all);
-    let (pages, users): (Vec<_>, Vec<_>) = all
-        .into_iter()
-        .partition(|(path, _)| path.parent().unwrap().ends_with("explain"));
-    for (path, text) in pages {
-        for line in text.lines() {
-            let Some((name, _)) = line.trim().split_once(" = \"") else {
-                continue;
-            };
-            if name.chars().all(|c| c.is_ascii_uppercase() || c == '_') {
-                let used = format!("pages::{name}");
-                let is_end =
-                    |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-                let used = users.iter().any(|(_, text)| {
-                    text.match_indices(&used)
-                        .any(|(at, it)| is_end(&text[at + it.len()..]))
-                });
-                assert!(used, "{name} of {} is used nowhere", path.display());
-            }
-        }
-    }
+    assert_eq!(upkeep::unused(&BOOK, &sources(&["gateway/src"])), [""; 0]);
 }
 
 #[test]
 fn every_code_has_a_test_that_provokes_it() {
-    let mut all = Vec::new();
-    for dir in ["tests/tests", "gateway/tests"] {
-        sources(&root().join(dir), &mut all);
-    }
-    sources(&root().join("gateway/src"), &mut all);
-    let tested = all.iter().flat_map(|(path, text)| {
-        let is_shipped = path.components().any(|part| part.as_os_str() == "src");
-        let from = if is_shipped {
-            text.find("#[cfg(test)]").unwrap_or(text.len())
-        } else {
-            0
-        };
-        codes(&text[from..])
-    });
-    let tested: BTreeSet<String> = tested.collect();
-    let untested: Vec<String> = pages().difference(&tested).cloned().collect();
+    let tests = sources(&["tests/tests", "gateway/tests", "gateway/src"]);
+    let untested = upkeep::untested(&BOOK, &tests, Path::new("gateway/tests/explain.rs"));
     assert!(untested.is_empty(), "no test provokes {untested:?}");
 }
 
 #[test]
-fn codes_are_found_however_they_are_typed() {
-    for typed in ["E-RED-004", "e-red-004", "E-RED-4", " red-004 ", "red-4"] {
-        assert_eq!(
-            explain::page(typed).map(|page| page.code),
-            Some("E-RED-004"),
-            "{typed}"
-        );
-    }
-    for typed in ["", "E", "E-RED-999", "W-RED-004", "004"] {
-        assert!(explain::page(typed).is_none(), "{typed}");
-    }
+fn what_is_typed_is_looked_up_among_the_gateways_codes() {
+    let found = explain::page("red-4").map(|page| page.code);
+    assert_eq!(found, Some("E-RED-004"));
     assert!(explain::near("E-RED-999").len() > 20);
-    assert!(explain::near("E-XYZ-001").is_empty());
 }
 
 #[test]
 fn the_docs_page_says_the_same() {
-    let path = root().join("docs/codes.md");
     let wanted = explain::markdown();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, &wanted).unwrap();
-    }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    let found = upkeep::kept(&root().join("docs/codes.md"), &wanted).unwrap();
     assert!(
         found == wanted,
         "docs/codes.md is old: UPDATE_DOCS=1 cargo test -p gateway --test explain"

@@ -38,6 +38,7 @@
 //! ```
 
 mod error;
+mod example;
 mod file;
 mod key;
 mod layers;
@@ -49,6 +50,7 @@ mod units;
 mod urls;
 
 pub use error::{Invalid, Origin, Problem, SettingsError};
+pub use example::{example_env, example_pairs};
 pub use key::Key;
 pub use layers::{Row, Settings};
 pub use mask::without_password;

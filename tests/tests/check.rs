@@ -227,7 +227,7 @@ async fn mistakes_with_addresses_and_disks_are_named() -> Result<()> {
         let edit = vec![set("spool.dir", "/dev/shm/milepost-check")];
         cases.push(Case::new("in memory", "W-DSK-102").edit(edit).says("tmpfs"));
     }
-    if let Some(case) = Case::new("read-only", "E-DSK-002").on_read_only(&stage)? {
+    if let Some(case) = stage.on_read_only(Case::new("read-only", "E-DSK-002"))? {
         cases.push(case.says("dmesg"));
     }
     stage.expect(&cases)

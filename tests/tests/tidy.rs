@@ -277,6 +277,8 @@ fn rule_arrows_in_manifests() {
         ("codec", "contract.workspace = true"),
         ("contract", "settings.workspace = true"),
         ("settings", "codec.workspace = true"),
+        ("codes", "settings.workspace = true"),
+        ("spool", "codes.workspace = true"),
         ("codec", "tests.workspace = true"),
     ] {
         for section in [
@@ -324,6 +326,8 @@ fn rule_arrows_in_sources() {
         ("cloud/src/main.rs", "use hardware::fake;"),
         ("codec/src/lib.rs", "use contract::Envelope;"),
         ("contract/src/lib.rs", "fn f() -> settings::Key {}"),
+        ("codes/src/lib.rs", "use gateway::explain;"),
+        ("spool/src/lib.rs", "fn f() -> codes::Page {}"),
         (
             "contract/src/lib.rs",
             "#[cfg(test)]\nmod tests { use gateway::x; }",

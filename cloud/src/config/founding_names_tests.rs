@@ -279,34 +279,12 @@ fn what_cannot_be_meant_is_refused_with_a_sentence() {
 
 /// `deploy/cloud.env.example` as it should be: every key once, nothing set.
 fn example() -> String {
-    let mut text =
-        "# Environment of the cloud processor. Copy it to cloud.env, remove the # before what you set.\n\
+    const HEAD: &str = "# Environment of the cloud processor. Copy it to cloud.env, remove the # before what you set.\n\
         # A variable wins over the settings file; CLOUD__… wins over the older name beside it.\n\
         # What holds a secret may end in _FILE and name a file with it instead.\n\
         # `cloud config show --origin` tells what counts, `cloud check` whether it works.\n\
-        # Made by UPDATE_DOCS=1 cargo test -p cloud founding_names; a test compares.\n"
-            .to_owned();
-    let mut table = "";
-    for key in KEYS {
-        let section = key.name.split('.').next().unwrap();
-        if section != table {
-            text.push_str(&format!("\n# --- {section} ---\n"));
-            table = section;
-        }
-        text.push_str(&format!("\n# {}\n", key.help));
-        for alias in key.env_aliases {
-            text.push_str(&format!("# The same: {alias}\n"));
-        }
-        let variable = key.variable(ENV_PREFIX);
-        text.push_str(&format!(
-            "#{variable}={}\n",
-            key.default.unwrap_or_default()
-        ));
-        if key.secret {
-            text.push_str(&format!("#{variable}_FILE=\n"));
-        }
-    }
-    text
+        # Made by UPDATE_DOCS=1 cargo test -p cloud founding_names; a test compares.\n";
+    settings::example_env(KEYS, ENV_PREFIX, HEAD)
 }
 
 #[test]
@@ -322,13 +300,7 @@ fn the_example_file_lists_every_setting() {
         path.display()
     );
     // With every # removed it is accepted as it stands.
-    let lines = found
-        .lines()
-        .filter_map(|line| line.strip_prefix("#CLOUD__"));
-    let env = lines
-        .filter_map(|line| line.split_once('='))
-        .filter(|(_, value)| !value.is_empty());
-    let env = env.map(|(name, value)| (format!("CLOUD__{name}"), value.to_owned()));
+    let env = settings::example_pairs(&found, ENV_PREFIX);
     let settings = Settings::read(KEYS, ENV_PREFIX, None, env).unwrap();
     Config::new(&settings, "box").map(drop).unwrap();
 }

@@ -1,6 +1,6 @@
 //! Codes of the way of commands.
 
-super::declare! {
+codes::pages! {
     TRIGGER = "E-CMD-001", 1, "a trigger of the table commands is missing or off",
         "The triggers keep a status from moving back, write the history and wake the router. Without them a command may be given twice, or waits until the next look. `ALTER TABLE commands ENABLE TRIGGER ALL`; a trigger that is gone comes back by restoring the table from a migration.";
     WRONG_KEY = "E-CMD-002", 1, "a key of the command way is of another kind",

@@ -1,6 +1,6 @@
 //! Codes of PostgreSQL and TimescaleDB.
 
-super::declare! {
+codes::pages! {
     NAME = "E-DBS-001", 3, "the name of the database host cannot be resolved",
         "No address is known for the host in database.url: a slip of the finger, or this machine's name server does not answer. `getent hosts NAME` asks the same way.";
     REFUSED = "E-DBS-002", 3, "nobody listens on the port of the database",

@@ -1,6 +1,6 @@
 //! Codes of the Redis that carries the streams.
 
-super::declare! {
+codes::pages! {
     NAME = "E-RDS-001", 3, "the name of the Redis host cannot be resolved",
         "No address is known for the host in redis.url: a slip of the finger, or this machine's name server does not answer. `getent hosts NAME` asks the same way. In a compose file the host is the name of the service.";
     REFUSED = "E-RDS-002", 3, "nobody listens on the port of Redis",

@@ -1,6 +1,6 @@
 //! Codes of the questions to a running processor.
 
-super::declare! {
+codes::pages! {
     NOBODY = "E-RUN-001", 3, "no processor answers",
         "`cloud status` asks the running processor at http.listen. It does not run, or was started with another http.listen; give the same --config, or the same environment, as the service has.";
     NO_PAGES = "E-RUN-002", 2, "http.listen is empty",

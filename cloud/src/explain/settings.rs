@@ -1,6 +1,6 @@
 //! Codes of what was typed.
 
-super::declare! {
+codes::pages! {
     FILE = "E-CNF-001", 2, "the settings file cannot be read",
         "The file named by --config or CLOUD_CONFIG is not there, is a directory, or this user may not read it. Run the check as the user the processor runs as; that is where a wrong owner shows.";
     SYNTAX = "E-CNF-002", 2, "the settings file is not TOML",

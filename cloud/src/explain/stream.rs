@@ -1,6 +1,6 @@
 //! Codes of the streams, their group and who reads them.
 
-super::declare! {
+codes::pages! {
     OTHER_CONTRACT = "E-STR-001", 1, "another processor has published a contract that is not ours",
         "The hash `contract` tells gateways which entry versions are read here, and it does not say what this program reads. An older processor still runs beside this one, or this one is the older. Gateways write what the hash says; run one version, the newest.";
     NEWER = "E-STR-002", 1, "the stream holds entries of a newer version",

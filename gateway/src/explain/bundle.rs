@@ -1,6 +1,6 @@
 //! Codes of `gateway config import`.
 
-super::declare! {
+codes::pages! {
     UNREADABLE = "E-BUN-001", 2, "this is no bundle, or a damaged one",
         "A bundle is what the cloud makes for one gateway of a site: a tar, perhaps compressed with zstd, of exactly bundle.json, gateway.toml, tls/box.crt, tls/box.key and tls/ca.crt. The file cannot be read, is cut off, or holds more, less or something else; nothing of it was used. Fetch it again, and compare the checksum with the one where it was made.";
     NEWER = "E-BUN-002", 2, "the bundle is of a newer format",

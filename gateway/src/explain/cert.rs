@@ -1,6 +1,6 @@
 //! Codes of the certificate files.
 
-super::declare! {
+codes::pages! {
     FILE = "E-CRT-001", 2, "a certificate file cannot be read",
         "The file that uplink.cert, uplink.key or uplink.ca names is not there, or this user may not read it. Keys belong to the gateway's user alone (mode 0600), so run the check as that user.";
     NOT_PEM = "E-CRT-002", 2, "a certificate file is not PEM",

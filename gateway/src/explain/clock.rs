@@ -1,6 +1,6 @@
 //! Codes of the clock.
 
-super::declare! {
+codes::pages! {
     PAST = "E-CLK-001", 1, "the clock is before the birth of this program",
         "The machine thinks it is a time when this program did not exist. Boards without a battery start in 1970 until they have heard of the time. Certificates are then not yet valid and the time of reception is wrong; records keep the tracker's own time. Give the box a time server (`timedatectl`), or a clock with a battery.";
     FUTURE = "E-CLK-002", 1, "the clock is far in the future",

@@ -1,6 +1,6 @@
 //! Codes of the spool's directory and disk.
 
-super::declare! {
+codes::pages! {
     UNUSABLE = "E-DSK-001", 2, "the spool's directory cannot be used",
         "spool.dir cannot be made, is a file, or is not writable for this user. Records are acknowledged only when they are in the spool, so the gateway does not start without it. Run the check as the user the gateway runs as: `sudo -u milepost gateway check`. `install -d -o milepost /var/lib/milepost/spool` makes the directory with the right owner.";
     READ_ONLY = "E-DSK-002", 4, "the disk of the spool is read-only",

@@ -1,6 +1,6 @@
 //! Codes of the addresses to listen on.
 
-super::declare! {
+codes::pages! {
     TAKEN = "E-NET-001", 3, "an address is taken by another program",
         "Another process listens on this address and port, and it is not the gateway that holds our spool: an older gateway with another spool.dir, or something else altogether. `ss -ltnp` (or -lunp for UDP) shows which one. Stop it, or set another port here and in the trackers.";
     NOT_OURS = "E-NET-002", 3, "an address that this machine does not have",

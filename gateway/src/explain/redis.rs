@@ -1,6 +1,6 @@
 //! Codes of the way to Redis and of what we may do there.
 
-super::declare! {
+codes::pages! {
     NAME = "E-RED-001", 3, "the name of the Redis host cannot be resolved",
         "No address is known for the host in uplink.url: a slip of the finger, or this machine's name server does not answer. `getent hosts NAME` asks the same way. Trackers are acknowledged meanwhile, the spool keeps everything.";
     REFUSED = "E-RED-002", 3, "nobody listens on the port of Redis",

@@ -1,6 +1,6 @@
 //! Codes of the settings: file, environment, values, the list of IMEIs.
 
-super::declare! {
+codes::pages! {
     FILE = "E-SET-001", 2, "the settings file cannot be read",
         "The file named by --config or GATEWAY_CONFIG is not there, is a directory, or this user may not read it. Run the check as the user the gateway runs as; that is where a wrong owner shows.";
     SYNTAX = "E-SET-002", 2, "the settings file is not TOML",

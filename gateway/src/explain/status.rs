@@ -1,6 +1,6 @@
 //! Codes of the questions to a running gateway.
 
-super::declare! {
+codes::pages! {
     NOBODY = "E-STA-001", 3, "no gateway answers",
         "The commands status, device ls and learn, cmd ls and cancel, events, tap and support ask the running gateway at http.listen. It does not run, or was started with another http.listen; give the same --config, or the same environment, as the service has.";
     NO_PAGES = "E-STA-002", 2, "http.listen is empty",

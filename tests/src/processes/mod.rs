@@ -7,10 +7,12 @@
 
 mod http;
 mod program;
+mod ran;
 mod road;
 mod service;
 
 pub use http::get;
 pub use program::{Cloud, Gateway, program_path};
+pub use ran::Ran;
 pub use road::{Road, RoadOptions};
 pub use service::Setting;

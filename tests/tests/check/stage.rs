@@ -19,11 +19,10 @@ use redis::aio::MultiplexedConnection;
 use redis::cmd;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
+pub(super) use tests::mistakes::{Case, remove};
+use tests::mistakes::{Edit, Looks, objects};
 use tests::processes::program_path;
 use tests::servers::{ADMIN, GATEWAY, Identity, Port, Redis, RedisOptions, mounted, redis_server};
-
-/// A setting to change; `None` takes it out.
-pub(super) type Edit = (&'static str, Option<Value>);
 
 pub(super) fn set(name: &'static str, value: &str) -> Edit {
     let value = if name == "listen.tcp" {
@@ -34,97 +33,17 @@ pub(super) fn set(name: &'static str, value: &str) -> Edit {
     (name, Some(value))
 }
 
-pub(super) fn remove(name: &'static str) -> Edit {
-    (name, None)
-}
-
 pub(super) fn cert(name: &'static str, path: &Path) -> Edit {
     set(name, path.to_str().unwrap())
 }
 
-/// One mistake, and what must be said about it.
-#[derive(Clone)]
-pub(super) struct Case {
-    name: String,
-    code: String,
-    edits: Vec<Edit>,
-    tail: String,
-    env: Vec<(&'static str, String)>,
-    file: Option<String>,
-    mode: u32,
-    says: String,
-    before: Vec<String>,
-    without: Option<&'static str>,
-}
-
-impl Case {
-    pub(super) fn new(name: &str, code: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            code: code.to_owned(),
-            edits: Vec::new(),
-            tail: String::new(),
-            env: Vec::new(),
-            file: None,
-            mode: 0o600,
-            says: String::new(),
-            before: Vec::new(),
-            without: None,
-        }
-    }
-
-    pub(super) fn edit(mut self, edits: Vec<Edit>) -> Self {
-        self.edits = edits;
-        self
-    }
-
-    /// Lines at the end of the settings file.
-    pub(super) fn tail(mut self, tail: &str) -> Self {
-        self.tail = tail.to_owned();
-        self
-    }
-
-    pub(super) fn env(mut self, name: &'static str, value: &str) -> Self {
-        self.env.push((name, value.to_owned()));
-        self
-    }
-
-    /// Another settings file than the one that is written.
-    pub(super) fn file(mut self, path: &str) -> Self {
-        self.file = Some(path.to_owned());
-        self
-    }
-
-    /// Of the settings file.
-    pub(super) fn mode(mut self, mode: u32) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// Words that must stand in the finding.
-    pub(super) fn says(mut self, says: &str) -> Self {
-        self.says = says.to_owned();
-        self
-    }
-
-    /// Without a right that root has, such as `net_bind_service` (capabilities(7)).
-    pub(super) fn without(mut self, right: &'static str) -> Self {
-        self.without = Some(right);
-        self
-    }
-
-    /// With the spool on a file system that is mounted read-only. `None` where we may not mount.
-    pub(super) fn on_read_only(mut self, stage: &Stage) -> Result<Option<Self>> {
-        let place = stage.path("read-only");
-        let Some(words) = mounted(&place, "ro")? else {
-            return Ok(None);
-        };
-        let words = words.into_iter().map(|word| word.into_string().unwrap());
-        self.before = words.collect();
-        self.edits = vec![set("spool.dir", place.join("spool").to_str().unwrap())];
-        Ok(Some(self))
-    }
-}
+/// How findings of the gateway look.
+const LOOKS: Looks = Looks {
+    mark: "level",
+    failed: "error",
+    filled: &["what", "where", "why", "do"],
+    exit_of: |code| gateway::explain::page(code).unwrap().exit,
+};
 
 /// When a certificate is valid.
 #[derive(Clone, Copy)]
@@ -214,25 +133,7 @@ impl Stage {
 
     /// Runs the check with one mistake in it: every finding, and the exit code.
     pub(super) fn check(&self, case: &Case) -> Result<(Vec<Value>, i32)> {
-        let mut settings = self.settings.clone();
-        for (name, value) in &case.edits {
-            match value {
-                Some(value) => settings.insert(name, value.clone()),
-                None => settings.remove(name),
-            };
-        }
-        let mut text = String::new();
-        let mut open = "";
-        for (name, value) in &settings {
-            let (section, key) = name.split_once('.').unwrap();
-            if section != open {
-                text.push_str(&format!("[{section}]\n"));
-                open = section;
-            }
-            text.push_str(&format!("{key} = {value}\n"));
-        }
-        text.push_str(&case.tail);
-        let file = self.write("gateway.toml", &text)?;
+        let file = self.write("gateway.toml", &case.settings(&self.settings))?;
         std::fs::set_permissions(&file, PermissionsExt::from_mode(case.mode))?;
         let mut words = case.before.clone();
         if let Some(right) = case.without.filter(|_| rustix::process::getuid().is_root()) {
@@ -251,14 +152,7 @@ impl Stage {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs(case.env.iter().map(|(name, value)| (name, value)))
             .output()?;
-        let said = String::from_utf8(output.stdout)?;
-        let lines = said.lines().map(serde_json::from_str);
-        let found: Vec<Value> = lines
-            .collect::<Result<_, _>>()
-            .with_context(|| said.clone())?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(!found.is_empty(), "{}: nothing said: {errors}", case.name);
-        Ok((found, output.status.code().unwrap_or(-1)))
+        case.findings(output)
     }
 
     /// Runs a verb that prints JSON: its objects, and the exit code.
@@ -267,50 +161,32 @@ impl Stage {
             .args(words)
             .env_clear()
             .output()?;
-        let said = String::from_utf8(output.stdout)?;
-        let lines = said.lines().map(serde_json::from_str);
-        let found = lines.collect::<Result<_, _>>()?;
-        Ok((found, output.status.code().unwrap_or(-1)))
+        objects(output)
     }
 
-    /// Every case: the first failing line has the code and the words, the exit code is the worst.
+    /// Every case is found as [`Looks::complaint`] says.
     pub(super) fn expect(&self, cases: &[Case]) -> Result<()> {
         let mut wrong = Vec::new();
         for case in cases {
             let (found, exit) = self.check(case)?;
-            let is_error = case.code.starts_with("E-");
-            let first = found.iter().find(|it| {
-                if is_error {
-                    it["level"] == "error"
-                } else {
-                    it["code"] == case.code.as_str()
-                }
-            });
-            let is_named = first.is_some_and(|it| {
-                let parts = ["what", "where", "why", "do"];
-                it["code"] == case.code.as_str()
-                    && it.to_string().contains(&case.says)
-                    && parts
-                        .iter()
-                        .all(|part| !it[part].as_str().unwrap().is_empty())
-            });
-            let codes = found.iter().filter_map(|it| it["code"].as_str());
-            let worst = codes
-                .map(|code| i32::from(gateway::explain::page(code).unwrap().exit))
-                .max();
-            if !is_named || worst != Some(exit) {
-                wrong.push(format!(
-                    "{}: wanted {} saying {:?}, exit {worst:?}, found exit {exit}:
-{}",
-                    case.name,
-                    case.code,
-                    case.says,
-                    bad(&found)
-                ));
-            }
+            wrong.extend(LOOKS.complaint(case, &found, exit));
         }
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
         Ok(())
+    }
+
+    /// With the spool on a file system that is mounted read-only. `None` where we may not mount.
+    pub(super) fn on_read_only(&self, mut case: Case) -> Result<Option<Case>> {
+        let place = self.path("read-only");
+        let Some(words) = mounted(&place, "ro")? else {
+            return Ok(None);
+        };
+        let words = words.into_iter().map(|word| word.into_string().unwrap());
+        case.before = words.collect();
+        let spool = place.join("spool");
+        Ok(Some(
+            case.edit(vec![set("spool.dir", spool.to_str().unwrap())]),
+        ))
     }
 
     /// A spool in which `owner` has kept frames, each in a commit of its own.
@@ -463,17 +339,6 @@ impl Stage {
 }
 
 /// What is not good among the findings, a line each.
-fn bad(found: &[Value]) -> String {
-    let bad = found.iter().filter(|it| it["level"] != "ok");
-    let lines = bad.map(|it| {
-        format!(
-            "    {} {} ({}) {}\n",
-            it["code"], it["what"], it["why"], it["do"]
-        )
-    });
-    lines.collect()
-}
-
 fn open(dir: &Path, owner: &str, life: u64) -> Result<Spool> {
     let config = SpoolConfig {
         dir: dir.to_owned(),

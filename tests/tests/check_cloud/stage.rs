@@ -8,72 +8,25 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+pub(super) use tests::mistakes::{Case, Edit, remove};
+use tests::mistakes::{Looks, objects};
 use tests::processes::program_path;
 use tests::servers::{PROCESSOR, Port, Postgres, Redis, RedisOptions};
-
-/// A setting to change; `None` takes it out.
-pub(super) type Edit = (&'static str, Option<Value>);
 
 pub(super) fn set(name: &'static str, value: impl Into<Value>) -> Edit {
     (name, Some(value.into()))
 }
 
-pub(super) fn remove(name: &'static str) -> Edit {
-    (name, None)
-}
-
 /// What a kernel or a shared machine makes of any Redis: not what is tested here.
 const OF_THE_MACHINE: [&str; 2] = ["W-RDS-106", "W-RDS-107"];
 
-/// One mistake in the settings or the environment, and what must be said about it.
-#[derive(Clone, Default)]
-pub(super) struct Case {
-    name: String,
-    code: String,
-    edits: Vec<Edit>,
-    tail: String,
-    env: Vec<(&'static str, String)>,
-    file: Option<String>,
-    says: String,
-}
-
-impl Case {
-    pub(super) fn new(name: &str, code: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            code: code.to_owned(),
-            ..Self::default()
-        }
-    }
-
-    pub(super) fn edit(mut self, edits: Vec<Edit>) -> Self {
-        self.edits = edits;
-        self
-    }
-
-    /// Lines at the end of the settings file.
-    pub(super) fn tail(mut self, tail: &str) -> Self {
-        self.tail = tail.to_owned();
-        self
-    }
-
-    pub(super) fn env(mut self, name: &'static str, value: &str) -> Self {
-        self.env.push((name, value.to_owned()));
-        self
-    }
-
-    /// Another settings file than the one that is written.
-    pub(super) fn file(mut self, path: &str) -> Self {
-        self.file = Some(path.to_owned());
-        self
-    }
-
-    /// Words that must stand in the finding.
-    pub(super) fn says(mut self, says: &str) -> Self {
-        self.says = says.to_owned();
-        self
-    }
-}
+/// How findings of the cloud look.
+const LOOKS: Looks = Looks {
+    mark: "mark",
+    failed: "failed",
+    filled: &["part", "text", "remedy"],
+    exit_of: |code| cloud::explain::page(code).unwrap().exit,
+};
 
 /// Mistake, what makes it, the code, words, what undoes it.
 pub(super) type Row<'a> = (&'a str, &'a [&'a str], &'a str, &'a str, &'a [&'a str]);
@@ -165,37 +118,15 @@ impl Stage {
         format!("postgres://{login}@{place}")
     }
 
-    fn write_settings(&self, edits: &[Edit], tail: &str) -> Result<String> {
-        let mut settings = self.settings.clone();
-        for (name, value) in edits {
-            match value {
-                Some(value) => settings.insert(name, value.clone()),
-                None => settings.remove(name),
-            };
-        }
-        let mut text = String::new();
-        let mut open = "";
-        for (name, value) in &settings {
-            let (section, key) = name.split_once('.').unwrap();
-            if section != open {
-                text.push_str(&format!("[{section}]\n"));
-                open = section;
-            }
-            text.push_str(&format!("{key} = {value}\n"));
-        }
-        text.push_str(tail);
-        let path = self.dir().join("cloud.toml");
-        std::fs::write(&path, &text)?;
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600))?;
-        Ok(path.to_str().unwrap().to_owned())
-    }
-
     fn call(&self, case: &Case, words: &[&str]) -> Result<std::process::Output> {
-        let file = self.write_settings(&case.edits, &case.tail)?;
-        let file = case.file.as_deref().unwrap_or(&file);
+        let written = self.dir().join("cloud.toml");
+        std::fs::write(&written, case.settings(&self.settings))?;
+        std::fs::set_permissions(&written, PermissionsExt::from_mode(case.mode))?;
+        let file = case.file.as_deref().map_or(written.as_path(), Path::new);
         let output = Command::new(&self.program)
             .args(words)
-            .args(["--json", "--config", file])
+            .args(["--json", "--config"])
+            .arg(file)
             .env_clear()
             .envs(case.env.iter().map(|(name, value)| (name, value)))
             .output()?;
@@ -204,68 +135,24 @@ impl Stage {
 
     /// Runs a verb with the settings as they are: its JSON objects, and the exit code.
     pub(super) fn run(&self, words: &[&str]) -> Result<(Vec<Value>, i32)> {
-        let output = self.call(&Case::default(), words)?;
-        let said = String::from_utf8(output.stdout)?;
-        let lines = said.lines().map(serde_json::from_str);
-        let found = lines
-            .collect::<Result<_, _>>()
-            .with_context(|| said.clone())?;
-        Ok((found, output.status.code().unwrap_or(-1)))
+        objects(self.call(&Case::default(), words)?)
     }
 
     /// Runs the check with one mistake in it: every finding, and the exit code.
     pub(super) fn check(&self, case: &Case) -> Result<(Vec<Value>, i32)> {
-        let output = self.call(case, &["check"])?;
-        let said = String::from_utf8(output.stdout)?;
-        let lines = said.lines().map(serde_json::from_str);
-        let found: Vec<Value> = lines
-            .collect::<Result<_, _>>()
-            .with_context(|| said.clone())?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(!found.is_empty(), "{}: nothing said: {errors}", case.name);
-        Ok((found, output.status.code().unwrap_or(-1)))
+        case.findings(self.call(case, &["check"])?)
     }
 
-    /// Every case: the first failed line (for a warning: the line with the code) says the words and
-    /// what to do, every part was looked at, and the exit code is the worst.
+    /// Every case is found as [`Looks::complaint`] says, and every part was looked at.
     pub(super) fn expect(&self, cases: &[Case]) -> Result<()> {
         let mut wrong = Vec::new();
         for case in cases {
             let (found, exit) = self.check(case)?;
-            let is_error = case.code.starts_with("E-");
-            let first = found.iter().find(|it| {
-                if is_error {
-                    it["mark"] == "failed"
-                } else {
-                    it["code"] == case.code.as_str()
+            wrong.extend(LOOKS.complaint(case, &found, exit));
+            for part in ["settings", "redis", "stream", "database"] {
+                if !found.iter().any(|it| it["part"] == part) {
+                    wrong.push(format!("{}: nothing about {part}", case.name));
                 }
-            });
-            let is_named = first.is_some_and(|it| {
-                let parts = ["part", "text", "remedy"];
-                it["code"] == case.code.as_str()
-                    && it.to_string().contains(&case.says)
-                    && parts
-                        .iter()
-                        .all(|part| it[part].as_str().is_some_and(|text| !text.is_empty()))
-            });
-            let codes = found.iter().filter_map(|it| it["code"].as_str());
-            let worst = codes
-                .map(|code| i32::from(cloud::explain::page(code).unwrap().exit))
-                .max();
-            let parts = ["settings", "redis", "stream", "database"];
-            let is_whole = parts
-                .iter()
-                .all(|part| found.iter().any(|it| it["part"] == *part));
-            if !is_named || !is_whole || worst != Some(exit) {
-                let bad = found.iter().filter(|it| it["mark"] != "ok");
-                let bad: Vec<String> = bad.map(|it| format!("    {it}\n")).collect();
-                wrong.push(format!(
-                    "{}: wanted {} saying {:?}, exit {worst:?}, found exit {exit}:\n{}",
-                    case.name,
-                    case.code,
-                    case.says,
-                    bad.concat()
-                ));
             }
         }
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -3,11 +3,12 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output};
+use std::process::{Child, Command, ExitStatus};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+pub(super) use tests::processes::Ran;
 use tests::processes::{get, program_path};
 use tests::servers::Port;
 use tests::tables::eventually;
@@ -42,30 +43,6 @@ pub(super) fn program() -> Result<Command> {
     let mut command = Command::new(program_path("gateway")?);
     command.env_clear();
     Ok(command)
-}
-
-/// What a command printed and how it ended.
-pub(super) struct Ran {
-    pub(super) code: i32,
-    pub(super) out: String,
-    pub(super) err: String,
-}
-
-impl Ran {
-    pub(super) fn of(output: Output) -> Result<Self> {
-        Ok(Self {
-            code: output.status.code().context("it was killed")?,
-            out: String::from_utf8(output.stdout)?,
-            err: String::from_utf8(output.stderr)?,
-        })
-    }
-
-    /// One object a line.
-    pub(super) fn json(&self) -> Result<Vec<Value>> {
-        let lines = self.out.lines().map(serde_json::from_str);
-        let lines: Result<_, _> = lines.collect();
-        lines.with_context(|| format!("{}{}", self.out, self.err))
-    }
 }
 
 /// A running gateway.

@@ -4,48 +4,12 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use anyhow::Result;
+pub(super) use tests::processes::Ran;
 use tests::processes::program_path;
 use tests::servers::{ADMIN, PROCESSOR, RedisAccess};
-
-/// What a command printed and how it ended.
-#[derive(Debug)]
-pub(super) struct Ran {
-    pub(super) code: i32,
-    pub(super) out: String,
-    pub(super) err: String,
-}
-
-impl Ran {
-    pub(super) fn of(output: Output) -> Result<Self> {
-        Ok(Self {
-            code: output.status.code().context("it was killed")?,
-            out: String::from_utf8(output.stdout)?,
-            err: String::from_utf8(output.stderr)?,
-        })
-    }
-
-    /// It ended as it should.
-    pub(super) fn ok(self) -> Result<Self> {
-        self.with(0)
-    }
-
-    /// It ended with this code.
-    pub(super) fn with(self, code: i32) -> Result<Self> {
-        ensure!(self.code == code, "{code} expected: {self:?}");
-        Ok(self)
-    }
-
-    /// One object a line.
-    pub(super) fn json(&self) -> Result<Vec<Value>> {
-        let lines = self.out.lines().map(serde_json::from_str);
-        let lines: Result<_, _> = lines.collect();
-        lines.with_context(|| format!("{self:?}"))
-    }
-}
 
 /// A directory with `cloud.toml`, where `cloud` is run.
 #[derive(Debug)]

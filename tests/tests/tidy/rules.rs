@@ -7,19 +7,22 @@ use super::source::{Finding, Source, closing_brace, is_ident, words};
 /// Who may depend on whom. `tests` sees everything, nobody sees `tests`.
 pub(super) const ARROWS: &[(&str, &[&str])] = &[
     ("codec", &[]),
+    ("codes", &[]),
     ("contract", &["codec"]),
     ("settings", &[]),
     ("spool", &["contract", "codec"]),
     ("hardware", &[]),
     (
         "gateway",
-        &["contract", "codec", "settings", "spool", "hardware"],
+        &[
+            "contract", "codec", "codes", "settings", "spool", "hardware",
+        ],
     ),
-    ("cloud", &["contract", "codec", "settings"]),
+    ("cloud", &["contract", "codec", "codes", "settings"]),
     (
         "tests",
         &[
-            "codec", "contract", "settings", "spool", "hardware", "gateway", "cloud",
+            "codec", "codes", "contract", "settings", "spool", "hardware", "gateway", "cloud",
         ],
     ),
 ];
