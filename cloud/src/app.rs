@@ -2,11 +2,9 @@
 //!
 //! Invariant: nothing is read from the stream before the tables are known to be ours.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use contract::{GatewayId, SettledRanges, SpoolId};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use thiserror::Error;

@@ -107,6 +107,8 @@ pub(super) fn needed(config: &Config) -> Vec<Probe> {
     let mut all = Vec::new();
     for name in &stream.names {
         all.extend(of_stream(name, &stream.group, &stream.consumer));
+        // For a database that went back in time.
+        all.push(Probe::new("XGROUP SETID", name, &[&stream.group, NO_ID]));
     }
     let floor = keys::floor(&nobody());
     all.extend([
@@ -114,6 +116,8 @@ pub(super) fn needed(config: &Config) -> Vec<Probe> {
         Probe::new("HSET", keys::CONTRACT, &["0", "0", "0"]),
         Probe::new("HSET", &floor, &["0", "0", "0"]),
         Probe::new("HMGET", &floor, &["0"]),
+        Probe::new("HGETALL", &floor, &[]),
+        Probe::new("HDEL", &floor, &["0"]),
     ]);
     if let Some(letters) = &stream.dead_letter {
         all.push(Probe::new("XADD", letters, &["0-0", "v", "0"]));
