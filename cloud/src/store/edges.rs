@@ -16,7 +16,9 @@ pub struct Settled {
     /// What stands in `settled`, and nothing else: every position there was stored, put aside or
     /// given up.
     pub ranges: Edges,
-    /// The same with everything below the low edge of each spool: nothing down there will ever come.
+    /// The same with what lies before the first of them, below the low edge of its spool: nothing
+    /// down there will ever come. What is missing between them is no edge: it was lost here, or a
+    /// gap that is still held back.
     pub edges: Edges,
 }
 
@@ -36,7 +38,10 @@ pub async fn settled(database: &Database) -> Result<Settled, StoreError> {
              SELECT gateway, spool_id, unnest(range_agg(int8range(first_seq, last_seq, '[]'))) AS r \
              FROM settled GROUP BY gateway, spool_id) AS s \
          UNION ALL \
-         SELECT gateway, spool_id, 1, low - 1, false FROM spools WHERE low > 1",
+         SELECT gateway, spool_id, 1, least(low, first_seq) - 1, false FROM spools \
+             LEFT JOIN (SELECT spool_id, min(first_seq) AS first_seq FROM settled GROUP BY spool_id) \
+                 AS f USING (spool_id) \
+             WHERE least(low, first_seq) > 1",
     )
     .fetch_all(&mut *connection)
     .await
