@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::fleet::{Fleet, FleetConfig};
 use crate::ledger::Ledger;
 use crate::processes::{Road, RoadOptions, Setting};
+use crate::servers::Redis;
 use crate::tables::{Tables, eventually};
 
 /// How long the last rows may take; waiting ends as soon as they are there.
@@ -68,6 +69,14 @@ impl Drive {
         };
         drive.stored(WARM_ROWS).await?;
         Ok(drive)
+    }
+
+    /// The Redis on the road.
+    ///
+    /// # Errors
+    /// When the road uses somebody else's.
+    pub fn redis(&mut self) -> Result<&mut Redis> {
+        self.road.redis.as_mut().context("the Redis is not ours")
     }
 
     /// Waits until trackers have so many more records ACKed.

@@ -49,19 +49,13 @@ async fn killing_the_cloud_loses_nothing_and_doubles_nothing() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_redis_is_sat_out_and_trackers_are_still_acked() -> Result<()> {
     let mut drive = Drive::start(options()).await?;
-    drive.road.redis.as_mut().context("our own")?.stop().await?;
+    drive.redis()?.stop().await?;
     drive.acked(500).await?;
     ensure!(
         drive.road.gateway.status().await?["spool"]["backlog"].as_u64() > Some(0),
         "the spool holds them"
     );
-    drive
-        .road
-        .redis
-        .as_mut()
-        .context("our own")?
-        .restart()
-        .await?;
+    drive.redis()?.restart().await?;
     drive.stored(500).await?;
     drive.judge().await?;
     Ok(())
@@ -145,7 +139,7 @@ async fn a_polite_stop_leaves_nothing_behind_and_the_ledger_balances() -> Result
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_on_the_disk_costs_one_commit_is_told_and_holds_nothing_up() -> Result<()> {
     let mut drive = Drive::start(options()).await?;
-    drive.road.redis.as_mut().context("our own")?.stop().await?;
+    drive.redis()?.stop().await?;
     drive.acked(300).await?;
     drive.fleet.stop_producing();
     ensure!(drive.fleet.drain(PATIENCE).await, "trackers are done");
@@ -168,13 +162,7 @@ async fn damage_on_the_disk_costs_one_commit_is_told_and_holds_nothing_up() -> R
     // Commits begin on blocks; behind a commit's header its first frame is hit.
     bytes[(end / 4096 - 2) * 4096 + 60] ^= 0x40;
     std::fs::write(segment, bytes)?;
-    drive
-        .road
-        .redis
-        .as_mut()
-        .context("our own")?
-        .restart()
-        .await?;
+    drive.redis()?.restart().await?;
     drive.road.gateway.restart().await?;
     eventually("nothing is held up", async || {
         Ok(drive.road.gateway.status().await?["spool"]["backlog"] == 0)

@@ -53,15 +53,9 @@ pub enum DlqVerb {
         after_help = "Rows and the removal are one transaction, letter by letter; doing it twice changes nothing.\nThe class command-response is passed by: those are no frames. Exit code 1 when letters stay.\n\nExamples:\n  cloud dlq redrive 7 8\n  cloud dlq redrive --all --class codec --dry-run"
     )]
     Redrive {
-        /// Their numbers.
-        #[arg(value_name = "ID")]
-        ids: Vec<i64>,
-        /// Every one that matches.
-        #[arg(long, conflicts_with = "ids")]
-        all: bool,
-        /// Only this class.
-        #[arg(long, requires = "all")]
-        class: Option<String>,
+        /// Which ones.
+        #[command(flatten)]
+        chosen: Chosen,
         /// Ask decoder and database, and take everything back.
         #[arg(long)]
         dry_run: bool,
@@ -71,15 +65,9 @@ pub enum DlqVerb {
         after_help = "Examples:\n  cloud dlq drop 7 --dry-run\n  cloud dlq drop 7 --yes --export letter-7.ndjson\n  cloud dlq drop --all --class codec --yes --export letters.ndjson\n\nThe file must not be there yet. Each line has everything, with the bytes in hexadecimal (bytes_hex)."
     )]
     Drop {
-        /// Their numbers.
-        #[arg(value_name = "ID")]
-        ids: Vec<i64>,
-        /// Every one that matches.
-        #[arg(long, conflicts_with = "ids")]
-        all: bool,
-        /// Only this class.
-        #[arg(long, requires = "all")]
-        class: Option<String>,
+        /// Which ones.
+        #[command(flatten)]
+        chosen: Chosen,
         /// Yes, remove them.
         #[arg(long)]
         yes: bool,
@@ -90,6 +78,20 @@ pub enum DlqVerb {
         #[arg(long, value_name = "FILE")]
         export: Option<PathBuf>,
     },
+}
+
+/// Dead letters to do something to: nobody chooses all of them by leaving something out.
+#[derive(Debug, Args)]
+pub struct Chosen {
+    /// Their numbers.
+    #[arg(value_name = "ID")]
+    ids: Vec<i64>,
+    /// Every one that matches.
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
+    /// Only this class.
+    #[arg(long, requires = "all")]
+    class: Option<String>,
 }
 
 /// Which dead letters.
@@ -138,25 +140,18 @@ pub async fn run(config: &Config, verb: &DlqVerb, json: bool) -> Result<u8, Verb
     let code = match verb {
         DlqVerb::Ls { count, which } => list(&mut on, *count, &which.wanted()?, json).await?,
         DlqVerb::Show { id, whole } => one(&mut on, *id, *whole, json).await?,
-        DlqVerb::Redrive {
-            ids,
-            all,
-            class,
-            dry_run,
-        } => {
-            let ids = numbers(&mut on, "redrive", ids, *all, class.as_deref()).await?;
+        DlqVerb::Redrive { chosen, dry_run } => {
+            let ids = numbers(&mut on, "redrive", chosen).await?;
             let keep_frames = config.store.keep_frames;
             redrive_all(&mut on, &ids, keep_frames, *dry_run, json).await?
         }
         DlqVerb::Drop {
-            ids,
-            all,
-            class,
+            chosen,
             yes,
             dry_run,
             export,
         } => {
-            let ids = numbers(&mut on, "drop", ids, *all, class.as_deref()).await?;
+            let ids = numbers(&mut on, "drop", chosen).await?;
             let sure = Sure {
                 yes: *yes,
                 dry_run: *dry_run,
@@ -224,18 +219,16 @@ async fn one(on: &mut PgConnection, id: i64, whole: bool, json: bool) -> Result<
 async fn numbers(
     on: &mut PgConnection,
     verb: &'static str,
-    ids: &[i64],
-    all: bool,
-    class: Option<&str>,
+    chosen: &Chosen,
 ) -> Result<Vec<i64>, VerbError> {
-    match (ids.is_empty(), all) {
+    match (chosen.ids.is_empty(), chosen.all) {
         (false, _) => {
-            let mut ids = ids.to_vec();
+            let mut ids = chosen.ids.clone();
             ids.sort_unstable();
             ids.dedup();
             Ok(ids)
         }
-        (true, true) => Ok(letters::ids(on, class).await?),
+        (true, true) => Ok(letters::ids(on, chosen.class.as_deref()).await?),
         (true, false) => Err(VerbError::Which { verb }),
     }
 }

@@ -10,7 +10,9 @@ use codec::encode::{self, RecordSpec};
 use serde_json::Value;
 use tests::fleet::Tracker;
 use tests::processes::{Road, RoadOptions, get, program_path};
-use tests::tables::{Tables, eventually};
+use tests::tables::{DEADLINE, Tables, eventually};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader, Lines};
+use tokio::time::timeout;
 
 /// From the protocol documents.
 const IMEI: u64 = 356_307_042_441_013;
@@ -229,15 +231,17 @@ async fn status_shows_every_stage_while_records_flow_and_check_finds_nothing_fai
     ensure!(told.contains("trackers connected to 1 gateways"), "{told}");
 
     // With --watch it goes on over a restart of the processor.
-    let watch = Command::new(program_path("cloud")?)
+    let mut watch = tokio::process::Command::new(program_path("cloud")?)
         .args(["status", "--watch", "--json", "--config"])
         .arg(road.dir().join("cloud.toml"))
         .env_clear()
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
         .spawn()?;
-    let pid = rustix::process::Pid::from_child(&watch);
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let mut out = BufReader::new(watch.stdout.take().context("piped")?).lines();
+    let mut err = BufReader::new(watch.stderr.take().context("piped")?).lines();
+    said(&mut out, "\"stages\"").await?;
     road.cloud.kill9()?;
     let refused = road
         .cloud
@@ -250,18 +254,22 @@ async fn status_shows_every_stage_while_records_flow_and_check_finds_nothing_fai
         refused.contains("E-RUN-001") && refused.contains("exit status: 3"),
         "{refused}"
     );
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
-    let output = watch.wait_with_output()?;
-    let (out, err) = (
-        String::from_utf8(output.stdout)?,
-        String::from_utf8(output.stderr)?,
-    );
-    ensure!(
-        out.lines().count() >= 1 && err.contains("E-RUN-001"),
-        "{out}\n{err}"
-    );
+    said(&mut err, "E-RUN-001").await?;
+    road.cloud.restart().await?;
+    // One may have been on its way when the processor died, two cannot.
+    said(&mut out, "\"stages\"").await?;
+    said(&mut out, "\"stages\"").await?;
+    watch.kill().await?;
     sending.abort();
+    Ok(())
+}
+
+/// The next line, which has these words.
+async fn said<R: AsyncBufRead + Unpin>(lines: &mut Lines<R>, words: &str) -> Result<()> {
+    let line = timeout(DEADLINE, lines.next_line()).await;
+    let line = line.with_context(|| format!("no line with {words}"))??;
+    let line = line.context("it has ended")?;
+    ensure!(line.contains(words), "{words} expected: {line}");
     Ok(())
 }
 

@@ -216,17 +216,11 @@ async fn a_replica_that_lagged_and_took_over_loses_nothing_and_doubles_nothing()
     drive.stored(600).await?;
     // And what nobody has read goes down with the primary.
     with_the_cloud_paused(&mut drive).await?;
-    drive.road.redis.as_mut().context("our own")?.kill9()?;
+    drive.redis()?.kill9()?;
     replica.stop().await?;
     let to = drive.road.redis.as_ref().context("our own")?;
     take_over(replica.dir(), to.dir())?;
-    drive
-        .road
-        .redis
-        .as_mut()
-        .context("our own")?
-        .restart()
-        .await?;
+    drive.redis()?.restart().await?;
     let mut redis = admin(&drive.road).await?;
     let now: std::collections::BTreeMap<String, String> = redis.hgetall(&floor).await?;
     assert_eq!(now, then, "the floor went back as well");

@@ -20,17 +20,7 @@ fn deploy(name: &str) -> PathBuf {
 #[test]
 fn the_users_file_is_what_acl_print_prints() -> Result<()> {
     let office = Office::new("")?;
-    let words = [
-        "acl",
-        "print",
-        "--admin",
-        "--cloud",
-        "--gateway",
-        "depot-1",
-        "--format",
-        "acl-file",
-    ];
-    let printed = office.run(&words)?.ok()?.out;
+    let printed = office.users_file(&["depot-1"])?.out;
     let file = deploy("users.acl");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&file, &printed)?;

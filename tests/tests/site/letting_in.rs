@@ -449,19 +449,7 @@ fn verify(authority: &[u8], list: &[u8], certificate: &[u8]) -> Result<Option<St
 #[test]
 fn what_acl_print_prints_is_what_every_test_runs_with() -> Result<()> {
     let office = Office::new("")?;
-    let words = [
-        "acl",
-        "print",
-        "--admin",
-        "--cloud",
-        "--gateway",
-        "gw-a",
-        "--gateway",
-        "gw-b",
-        "--format",
-        "acl-file",
-    ];
-    let printed = office.run(&words)?.ok()?;
+    let printed = office.users_file(&["gw-a", "gw-b"])?;
     let gateways = ["gw-a".to_owned(), "gw-b".to_owned()];
     let mut wanted = acl_lines(&gateways, &BTreeMap::new());
     let mut lines: Vec<&str> = printed.out.lines().collect();

@@ -65,6 +65,15 @@ impl Office {
         self.dir().join(name)
     }
 
+    /// The users' file for these gateways, as `cloud acl print` prints it.
+    pub(super) fn users_file(&self, gateways: &[&str]) -> Result<Ran> {
+        let mut words = vec!["acl", "print", "--admin", "--cloud", "--format", "acl-file"];
+        for gateway in gateways {
+            words.extend(["--gateway", gateway]);
+        }
+        self.run(&words)?.ok()
+    }
+
     /// Runs `cloud` with these words.
     pub(super) fn run(&self, words: &[&str]) -> Result<Ran> {
         self.run_with(words, &[])
