@@ -92,7 +92,7 @@ fn a_record_of_the_wiki_field_by_field() {
     );
     assert_eq!(record.hot.gsm_signal, Some(3));
     assert_eq!(record.hot.external_voltage_mv, Some(0x5E0F));
-    assert_eq!(record.io, r#"{"1":1,"241":24602,"78":0}"#);
+    assert_eq!(record.io, r#"{"1":1,"78":0,"241":24602}"#);
     let frame = unit.frame.as_ref().unwrap();
     assert_eq!(frame.data, bytes(CODEC8));
     let (offset, length) = record.bytes_at;
