@@ -21,6 +21,8 @@ mod known;
 pub mod letters;
 pub mod locks;
 pub mod migrate;
+#[cfg(target_os = "linux")]
+mod no_delay;
 mod plan;
 pub mod policies;
 mod records;
