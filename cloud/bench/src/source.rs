@@ -2,6 +2,8 @@
 //!
 //! Invariant: no two frames hold the same record, so every record becomes a row.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use anyhow::{Context as _, Result};
 use redis::aio::MultiplexedConnection;
 use tests::batches::{Sent, SpoolOf};
@@ -29,12 +31,25 @@ const PIPELINED: usize = 64;
 /// The fields of one stream item.
 pub type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// How long ago the first frame was received. The fleet's own clock stands still in the past, and what
+/// is older than `frames.retention` would be deleted while the turns run.
+const FIRST_RECEIVED: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// From the fleet's clock to [`FIRST_RECEIVED`].
+fn later_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    let first = since_1970.unwrap_or_default().saturating_sub(FIRST_RECEIVED);
+    let first_ms = u64::try_from(first.as_millis()).unwrap_or(u64::MAX);
+    first_ms.saturating_sub(fleet::Fleet::new().next_append().received_at_ms)
+}
+
 /// An endless row of frames of a thousand trackers.
 pub struct Source {
     fleet: fleet::Fleet,
     first_imei: u64,
     records_a_frame: u8,
     rounds: u64,
+    later_ms: u64,
     ready: Vec<Sent>,
 }
 
@@ -46,6 +61,7 @@ impl Source {
             first_imei,
             records_a_frame,
             rounds: 0,
+            later_ms: later_ms(),
             ready: Vec::new(),
         }
     }
@@ -73,7 +89,7 @@ impl Source {
         for number in 0..count * VEHICLES {
             let one = self.fleet.next_append();
             codec_id = one.bytes[0];
-            received_at_ms = one.received_at_ms;
+            received_at_ms = one.received_at_ms + self.later_ms;
             let body: &mut Vec<u8> = &mut bodies[number % VEHICLES];
             body.extend_from_slice(&one.bytes[HEAD_BYTES..one.bytes.len() - TAIL_BYTES]);
         }

@@ -29,13 +29,13 @@ use crate::child::{Child, Launch, RunAs};
 const SUPERUSER: &str = "milepost";
 
 /// What a test needs and nothing for speed that a real server would not have.
-const SETTINGS: &[&str] = &[
-    "listen_addresses=127.0.0.1",
-    "unix_socket_directories=",
-    "shared_buffers=32MB",
-    "max_connections=60",
-    "jit=off",
-    "logging_collector=off",
+const SETTINGS: &[(&str, &str)] = &[
+    ("listen_addresses", "127.0.0.1"),
+    ("unix_socket_directories", ""),
+    ("shared_buffers", "32MB"),
+    ("max_connections", "60"),
+    ("jit", "off"),
+    ("logging_collector", "off"),
 ];
 
 /// A running cluster. Dropping it kills it and removes its directory.
@@ -287,6 +287,13 @@ impl Cluster {
             initdb.path.display(),
             output.status
         );
+        // Not as arguments of the server: those would stand above ALTER SYSTEM.
+        let mut settings = std::fs::OpenOptions::new()
+            .append(true)
+            .open(self.data().join("postgresql.conf"))?;
+        for (name, value) in SETTINGS {
+            writeln!(settings, "{name} = '{value}'")?;
+        }
         // `./dev setup` made an unpacked postgres look for time zones here (its Debian build would
         // look in /usr/share alone, which a bare system has not got).
         if let Some(zoneinfo) = zoneinfo(&self.binary) {
@@ -306,9 +313,6 @@ impl Cluster {
             OsStr::new("-p"),
             OsStr::new(&number),
         ]);
-        for setting in SETTINGS {
-            words.extend([OsStr::new("-c"), OsStr::new(setting)]);
-        }
         Child::start(Launch {
             words,
             environment: self.binary.environment(),
