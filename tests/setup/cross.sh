@@ -73,11 +73,10 @@ cross_library() {
     timeout 300 rustup target add "$1" >"$DEV/cross-$1.log" 2>&1
 }
 
-# cross_build <machine> [package]: builds it static and stripped, and prints the path of the file. Fails
-# when there is no way to.
-cross_build() {
-    local machine=$1 package=${2:-gateway} TRIPLE GNU MUSL HEADERS DEBIAN
-    local cc headers target flags cflags="" profile=release upper directory=${CARGO_TARGET_DIR:-$TOP/target}/edge
+# cross_plan <package> <machine>: sets CROSS_TARGET and CROSS_PROFILE, and adds to CROSS_ENV what cargo must
+# know to build the package for that machine. Fails when there is no way to.
+cross_plan() {
+    local package=$1 machine=$2 TRIPLE GNU MUSL HEADERS DEBIAN cc headers upper cflags=""
     cross_names "$machine"
     cc=$(cross_cc "$machine")
     if [[ -z $cc ]]; then
@@ -85,27 +84,48 @@ cross_build() {
         return 1
     fi
     # Boxes get the small one. A server has room, and its zstd is whole.
-    if [[ $package == gateway ]]; then profile=edge cflags=$(edge_cflags); fi
-    flags="-C target-feature=+crt-static $(edge_link_flags "$machine")"
+    CROSS_PROFILE=release
+    if [[ $package == gateway ]]; then CROSS_PROFILE=edge cflags=$(edge_cflags); fi
     headers=$(cross_headers "$machine")
     if [[ -n $headers ]] && cross_library "$MUSL"; then
-        target=$MUSL
+        CROSS_TARGET=$MUSL
         cflags="-nostdinc -isystem $headers -isystem $("$cc" -print-file-name=include) $cflags"
     elif cross_library "$GNU"; then
-        target=$GNU
+        CROSS_TARGET=$GNU
         skip "$package with musl for $machine: no $MUSL from rustup (.dev/cross-$MUSL.log) or no musl-dev; linked with glibc instead" >&8
     else
         printf '✗ rustc has no library for %s, and rustup fetches neither %s nor %s\n  do: see .dev/cross-*.log; rustup target add %s\n' \
             "$machine" "$MUSL" "$GNU" "$MUSL" >&2
         return 1
     fi
-    upper=$(tr a-z- A-Z_ <<<"$target")
-    local tools=("CC_${target//-/_}=$cc" "CARGO_TARGET_${upper}_LINKER=$cc")
-    if ! cross_is_here "$machine"; then tools+=("AR_${target//-/_}=${cc%gcc}ar"); fi
-    say "building $package for $target (static) ..."
-    env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS "${tools[@]}" "CFLAGS_${target//-/_}=$cflags" "CARGO_TARGET_${upper}_RUSTFLAGS=$flags" \
-        cargo build --quiet --profile "$profile" -p "$package" --bins --target "$target" --target-dir "$directory" >&8 || return 1
-    echo "$directory/$target/$profile/$package"
+    upper=$(tr a-z- A-Z_ <<<"$CROSS_TARGET")
+    CROSS_ENV+=("CC_${CROSS_TARGET//-/_}=$cc" "CFLAGS_${CROSS_TARGET//-/_}=$cflags" "CARGO_TARGET_${upper}_LINKER=$cc"
+        "CARGO_TARGET_${upper}_RUSTFLAGS=-C target-feature=+crt-static $(edge_link_flags "$machine")")
+    if ! cross_is_here "$machine"; then CROSS_ENV+=("AR_${CROSS_TARGET//-/_}=${cc%gcc}ar"); fi
+}
+
+# cross_build_all <package> <machines...>: builds it static and stripped for all of them in one go, which
+# keeps all cores busy, and prints a line "machine path" for each.
+cross_build_all() {
+    local package=$1 machine targets=() lines=() directory=${CARGO_TARGET_DIR:-$TOP/target}/edge
+    local CROSS_TARGET CROSS_PROFILE CROSS_ENV=()
+    shift
+    for machine in "$@"; do
+        cross_plan "$package" "$machine" || return 1
+        targets+=(--target "$CROSS_TARGET")
+        lines+=("$machine $directory/$CROSS_TARGET/$CROSS_PROFILE/$package")
+    done
+    say "building $package for $* (static) ..."
+    env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS "${CROSS_ENV[@]}" \
+        cargo build --quiet --profile "$CROSS_PROFILE" -p "$package" --bins "${targets[@]}" --target-dir "$directory" >&8 || return 1
+    printf '%s\n' "${lines[@]}"
+}
+
+# cross_build <machine> [package]: the same for one machine; prints the path alone.
+cross_build() {
+    local made
+    made=$(cross_build_all "${2:-gateway}" "$1") || return 1
+    echo "${made#* }"
 }
 
 # cross_emulator <machine>: what runs its programs here; nothing where it cannot be had.
@@ -133,12 +153,12 @@ cross_selftest() {
     timeout 120 "${emulator[@]}" "$2" selftest >"$DEV/cross-selftest.log" 2>&1 || { cat "$DEV/cross-selftest.log"; return 1; }
 }
 
-# cross [machines...]: the static gateway for each; its size, its selftest.
+# cross [machines...]: the static gateway for each; its size, its selftest, and a drive over the whole road.
 cross() {
-    local machine binary bytes machines=("$@")
+    local machine binary bytes made machines=("$@")
     if ((${#machines[@]} == 0)); then machines=("${CROSS_MACHINES[@]}"); fi
-    for machine in "${machines[@]}"; do
-        binary=$(cross_build "$machine") || return 1
+    made=$(cross_build_all gateway "${machines[@]}") || return 1
+    while read -r machine binary; do
         bytes=$(stat -c %s "$binary")
         printf 'RATIO cross %s_bytes %d <= %d\n' "$machine" "$bytes" "$EDGE_BYTES_MAX"
         printf '  %s\n' "${binary#"$TOP/"}"
@@ -147,5 +167,23 @@ cross() {
             printf '✗ the gateway for %s is larger than %d bytes\n' "$machine" "$EDGE_BYTES_MAX"
             return 1
         fi
-    done
+    done <<<"$made"
+    cross_drive "$made"
+}
+
+# cross_drive <lines "machine path">: trackers drive through each of these gateways, on a road of which all
+# else is of this machine.
+cross_drive() {
+    local machine binary emulator pass=()
+    while read -r machine binary; do
+        emulator=""
+        if ! cross_is_here "$machine"; then
+            emulator=$(cross_emulator "$machine")
+            if [[ -z $emulator ]]; then continue; fi # said by the selftest
+        fi
+        pass+=("MILEPOST_CROSS_${machine^^}=$binary" "MILEPOST_EMULATOR_${machine^^}=$emulator")
+    done <<<"$1"
+    cargo build --quiet -p gateway -p cloud --bins >&8 || return 1
+    env "${pass[@]}" timeout 600 cargo test --quiet -p tests --test cross -- emulated docker >"$DEV/cross.log" 2>&1 || { cat "$DEV/cross.log"; return 1; }
+    grep -E '^test result|ACKed' "$DEV/cross.log" | sed 's/^/  /'
 }
