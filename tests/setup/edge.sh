@@ -17,7 +17,10 @@ edge_cflags() {
 edge_link_flags() {
     local flags="-C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,$TOP/tests/setup/edge.ld"
     # GNU's linker packs relocations for x86 alone.
-    if [[ $1 == x86_64 ]]; then flags="-C link-arg=-Wl,-z,pack-relative-relocs $flags"; fi
+    case $1 in
+        x86_64) flags="-C link-arg=-Wl,-z,pack-relative-relocs $flags" ;;
+        armv7) flags="-C target-feature=+thumb-mode $flags" ;;
+    esac
     echo "$flags"
 }
 

@@ -100,13 +100,14 @@ package_archive() {
 
 package_made() { printf '  %-52s %9d bytes\n' "${1#"$TOP/"}" "$(stat -c %s "$1")"; }
 
-# package_one <name> <machine>
-package_one() {
-    local binary
-    binary=$(cross_build "$2" "$1") || return 1
-    mkdir -p "$TOP/dist"
-    package_deb "$1" "$2" "$binary" || return 1
-    package_archive "$1" "$2" "$binary"
+# package_all <name> <machines...>
+package_all() {
+    local name=$1 machine binary made
+    made=$(cross_build_all "$@") || return 1
+    while read -r machine binary; do
+        package_deb "$name" "$machine" "$binary" || return 1
+        package_archive "$name" "$machine" "$binary" || return 1
+    done <<<"$made"
 }
 
 # Whoever fetches a package compares it with this.
@@ -117,15 +118,21 @@ package_sums() {
 
 # packages [all]: what boxes install; with `all` also the cloud, for servers.
 packages() {
-    local machine
+    rm -rf "$TOP/dist"
+    mkdir -p "$TOP/dist"
+    package_all gateway "${CROSS_MACHINES[@]}" || return 1
+    if [[ ${1-} == all ]]; then package_all cloud x86_64 aarch64 || return 1; fi
+    package_sums
+}
+
+# package_and_try [all]: makes them, and installs them in private directories.
+package_and_try() {
     if ! command -v dpkg-deb >/dev/null || ! command -v zstd >/dev/null; then
         skip "packages: no dpkg-deb or no zstd here"
         return 0
     fi
-    rm -rf "$TOP/dist"
-    for machine in "${CROSS_MACHINES[@]}"; do package_one gateway "$machine" || return 1; done
-    if [[ ${1-} == all ]]; then
-        for machine in x86_64 aarch64; do package_one cloud "$machine" || return 1; done
-    fi
-    package_sums
+    packages "$@" || return 1
+    cargo build --quiet -p gateway -p cloud --bins >&8 || return 1
+    MILEPOST_DIST=$TOP/dist timeout 600 cargo test --quiet -p tests --test cross -- package >"$DEV/package.log" 2>&1 || { cat "$DEV/package.log"; return 1; }
+    grep -E '^test result|SKIP' "$DEV/package.log" | sed 's/^/  /'
 }
