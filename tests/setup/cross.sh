@@ -183,7 +183,7 @@ cross_drive() {
         fi
         pass+=("MILEPOST_CROSS_${machine^^}=$binary" "MILEPOST_EMULATOR_${machine^^}=$emulator")
     done <<<"$1"
-    cargo build --quiet -p gateway -p cloud --bins >&8 || return 1
-    env "${pass[@]}" timeout 600 cargo test --quiet -p tests --test cross -- emulated docker >"$DEV/cross.log" 2>&1 || { cat "$DEV/cross.log"; return 1; }
+    cargo build --quiet --workspace --bins >&8 || return 1
+    env "${pass[@]}" timeout 600 cargo test --quiet --workspace --test cross -- emulated docker >"$DEV/cross.log" 2>&1 || { cat "$DEV/cross.log"; return 1; }
     grep -E '^test result|ACKed' "$DEV/cross.log" | sed 's/^/  /'
 }

@@ -132,7 +132,7 @@ package_and_try() {
         return 0
     fi
     packages "$@" || return 1
-    cargo build --quiet -p gateway -p cloud --bins >&8 || return 1
-    MILEPOST_DIST=$TOP/dist timeout 600 cargo test --quiet -p tests --test cross -- package >"$DEV/package.log" 2>&1 || { cat "$DEV/package.log"; return 1; }
+    cargo build --quiet --workspace --bins >&8 || return 1
+    MILEPOST_DIST=$TOP/dist timeout 600 cargo test --quiet --workspace --test cross -- package >"$DEV/package.log" 2>&1 || { cat "$DEV/package.log"; return 1; }
     grep -E '^test result|SKIP' "$DEV/package.log" | sed 's/^/  /'
 }
