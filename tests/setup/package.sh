@@ -107,7 +107,44 @@ package_all() {
     while read -r machine binary; do
         package_deb "$name" "$machine" "$binary" || return 1
         package_archive "$name" "$machine" "$binary" || return 1
+        package_sbom "$name" "$machine" "$binary" || return 1
     done <<<"$made"
+}
+
+# Set where somebody waits for packages; a test does without rather than compile for minutes.
+PACKAGE_BUILDS_TOOLS=0
+
+# package_tool: cargo-cyclonedx; nothing where it cannot be had.
+package_tool() {
+    local tool=$DEV/tools/bin/cargo-cyclonedx
+    if command -v cargo-cyclonedx >/dev/null; then
+        command -v cargo-cyclonedx
+    elif [[ -x $tool ]]; then
+        echo "$tool"
+    elif ((PACKAGE_BUILDS_TOOLS)); then
+        say "cargo-cyclonedx is missing: building it below .dev/tools, once (minutes)"
+        if cargo install --quiet --locked cargo-cyclonedx --root "$DEV/tools" >&8; then echo "$tool"; fi
+    fi
+}
+
+# package_sbom <name> <machine> <binary>: what went into the program, crate by crate, with versions, licences
+# and sums: dist/milepost-<name>-<version>-<machine>.cdx.json
+package_sbom() {
+    local tool target file
+    tool=$(package_tool)
+    if [[ -z $tool ]]; then
+        skip "the list of what is in the packages (SBOM): no cargo-cyclonedx; ./dev package builds it"
+        return 0
+    fi
+    # target/edge/<target>/<profile>/<name>
+    target=$(basename "$(dirname "$(dirname "$3")")")
+    file=$TOP/dist/milepost-$1-$(package_version)-$2.cdx.json
+    # It writes beside every manifest of the workspace, one file for each program.
+    SOURCE_DATE_EPOCH=$(package_time) "$tool" cyclonedx --manifest-path "$TOP/$1/Cargo.toml" --format json --spec-version 1.5 \
+        --describe binaries --no-build-deps --target "$target" --quiet || return 1
+    sed "s#$TOP#.#g" "$TOP/$1/$1_bin.cdx.json" >"$file" || return 1
+    rm -f "$TOP"/*/*_bin.cdx.json
+    package_made "$file"
 }
 
 # Whoever fetches a package compares it with this.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use super::given;
 use super::root::{Root, run};
@@ -216,6 +217,40 @@ fn every_file_is_in_the_list_of_sums_and_fits_it() -> Result<()> {
     let mut files = files;
     files.sort_unstable();
     assert_eq!(named, files);
+    Ok(())
+}
+
+#[test]
+fn the_list_of_contents_names_what_is_linked_and_nothing_else() -> Result<()> {
+    let Some(dist) = dist() else { return Ok(()) };
+    let Ok(lists) = made(&dist, "milepost-gateway-", ".cdx.json") else {
+        eprintln!("SKIPPED: dist has no list of contents; ./dev package makes it");
+        return Ok(());
+    };
+    assert_eq!(lists.len(), debs(&dist)?.len());
+    for list in lists {
+        let text = std::fs::read_to_string(&list)?;
+        // A place on the machine it was made on is nobody's business.
+        assert!(!text.contains(env!("CARGO_MANIFEST_DIR").trim_end_matches("/tests")));
+        let list: Value = serde_json::from_str(&text)?;
+        assert_eq!(list["bomFormat"], "CycloneDX");
+        let components = list["components"].as_array().context("components")?;
+        let has = |name: &str| components.iter().any(|one| one["name"] == name);
+        for linked in ["codec", "spool", "ring", "zstd-sys", "redis", "tokio"] {
+            assert!(has(linked), "{linked}");
+        }
+        for other in ["tests", "cloud", "sqlx", "proptest", "rcgen"] {
+            assert!(!has(other), "{other}");
+        }
+        // Everything of others says under which licence it came.
+        let bare = |one: &&Value| one["purl"].is_string() && !one["licenses"].is_array();
+        let bare: Vec<_> = components
+            .iter()
+            .filter(bare)
+            .map(|one| &one["name"])
+            .collect();
+        assert!(bare.is_empty(), "{bare:?}");
+    }
     Ok(())
 }
 
