@@ -56,11 +56,13 @@ container_start() {
 # container_says <words...>: what the program inside answers; it must within ten seconds.
 container_says() { timeout 20 "${ENGINE_WORDS[@]}" exec milepost-test /gateway "$@"; }
 
-# container_healthy: the health probe of the image, run by us: podman leaves that to systemd.
+# container_probe: the words of the image's health probe, one a line.
+container_probe() { sed -nE 's/^HEALTHCHECK .* CMD \["\/gateway", (.*)\]$/\1/p' "$TOP/deploy/Containerfile.gateway" | tr ',' '\n' | tr -d '" '; }
+
+# container_healthy: waits until the probe is content; run by us, since podman leaves that to systemd.
 container_healthy() {
     local tries probe
-    mapfile -t probe < <(sed -nE 's/^HEALTHCHECK .* CMD \["\/gateway", (.*)\]$/\1/p' "$TOP/deploy/Containerfile.gateway" | tr -d '", ' )
-    [[ -n ${probe[0]-} ]] || { echo "deploy/Containerfile.gateway has no health probe"; return 1; }
+    mapfile -t probe < <(container_probe)
     for ((tries = 100; tries > 0; tries--)); do
         if container_says "${probe[@]}" >/dev/null 2>&1; then return 0; fi
         sleep 0.1
@@ -116,7 +118,7 @@ container_backlog() { python3 -c 'import json, sys; print(json.load(sys.stdin)["
 # containers: the image of the gateway is built and tried. That of the cloud is built where a static one
 # was made (./dev package --all).
 containers() {
-    local ENGINE_WORDS=() binary cloud why
+    local ENGINE_WORDS=() binary cloud why probe
     if ! container_engine; then
         skip "containers: neither Docker nor podman here, and no apt that has podman"
         return 0
@@ -134,7 +136,8 @@ containers() {
         skip "containers: the images are built, but nothing runs here: $(tail -n1 <<<"$why")"
         return 0
     fi
-    if container_once milepost-gateway status >"$DEV/containers/probe.log" 2>&1; then
+    mapfile -t probe < <(container_probe)
+    if ((${#probe[@]} == 0)) || container_once milepost-gateway "${probe[@]}" >"$DEV/containers/probe.log" 2>&1; then
         echo "the health probe says that a gateway is well which is not there"
         return 1
     fi
