@@ -69,8 +69,12 @@ cross_library() {
     libraries=$(rustc --print sysroot)/lib/rustlib/$1/lib
     if compgen -G "$libraries/libstd-*.rlib" >/dev/null; then return 0; fi
     command -v rustup >/dev/null || return 1
+    # What rustup did not have is asked for once an hour.
+    if [[ -n $(find "$DEV/cross-$1.missing" -mmin -60 2>/dev/null) ]]; then return 1; fi
     say "rustup: fetching the libraries of $1 (40 MB) ..."
-    timeout 300 rustup target add "$1" >"$DEV/cross-$1.log" 2>&1
+    if timeout 300 rustup target add "$1" >"$DEV/cross-$1.log" 2>&1; then return 0; fi
+    touch "$DEV/cross-$1.missing"
+    return 1
 }
 
 # cross_plan <package> <machine>: sets CROSS_TARGET and CROSS_PROFILE, and adds to CROSS_ENV what cargo must
