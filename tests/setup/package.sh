@@ -43,9 +43,9 @@ package_tree() {
     printf '%s (%s) stable; urgency=medium\n\n  * See %s\n\n -- %s  %s\n' "$whole" "$version" \
         "$(sed -nE 's/^repository = "([^"]+)"/\1/p' "$TOP/Cargo.toml")/blob/main/CHANGELOG.md" \
         "$PACKAGE_MAINTAINER" "$(date -uR -d "@$(package_time)")" | gzip -9n >"$tree$documents/changelog.gz"
-    # What lintian must know: nothing of the C library is linked dynamically, on purpose.
-    printf '%s: statically-linked-binary [usr/bin/%s]\n%s: no-manual-page [usr/bin/%s]\n' "$whole" "$whole" "$whole" "$whole" \
-        >"$tree/usr/share/lintian/overrides/$whole"
+    # What lintian must know: static on purpose, help instead of a manual, services without debhelper.
+    printf "$whole: %s\n" "statically-linked-binary [usr/bin/$whole]" "no-manual-page [usr/bin/$whole]" \
+        'maintainer-script-calls-systemctl *' >"$tree/usr/share/lintian/overrides/$whole"
     local script
     for script in postinst prerm; do package_fill "$name" "$whole" "$documents" "$script" >"$tree/DEBIAN/$script"; done
     package_fill "$name" "$whole" "$documents" "$name.postrm" >"$tree/DEBIAN/postrm"
@@ -172,4 +172,8 @@ package_and_try() {
     cargo build --quiet --workspace --bins >&8 || return 1
     MILEPOST_DIST=$TOP/dist timeout 600 cargo test --quiet --workspace --test cross -- package >"$DEV/package.log" 2>&1 || { cat "$DEV/package.log"; return 1; }
     grep -E '^test result|SKIP' "$DEV/package.log" | sed 's/^/  /'
+    if command -v lintian >/dev/null; then
+        lintian --allow-root --fail-on error,warning "$TOP"/dist/*.deb || return 1
+        printf '  lintian has nothing to say\n'
+    fi
 }
