@@ -134,6 +134,51 @@ fn what_the_cloud_has_beside_it_outlives_the_gateway() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_authority_of_the_boxes_outlives_the_cloud() -> Result<()> {
+    let Some(dist) = dist() else { return Ok(()) };
+    let Ok(debs) = made(&dist, "milepost-cloud_", ".deb") else {
+        eprintln!("SKIPPED: dist has no cloud; ./dev package --all makes it");
+        return Ok(());
+    };
+    for deb in debs {
+        let root = Root::new()?;
+        root.dpkg(&["-i", text(&deb)?])?;
+        assert_eq!(root.mode("/usr/bin/milepost-cloud")?, 0o755);
+        let unit = root.read("/usr/lib/systemd/system/milepost-cloud.service")?;
+        assert!(unit.contains("ExecStart=/usr/bin/milepost-cloud run"));
+        root.write("/var/lib/milepost/site/ca.key", "key")?;
+        root.dpkg(&["-P", "milepost-cloud"])?;
+        assert!(!root.has("/usr/bin/milepost-cloud") && !root.has("/etc/milepost"));
+        assert_eq!(root.read("/var/lib/milepost/site/ca.key")?, "key");
+    }
+    Ok(())
+}
+
+/// The units as they are in the repository, those of the packages differ by a path.
+#[test]
+fn both_units_expose_little() -> Result<()> {
+    if Command::new("systemd-analyze")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        return tests::servers::skipped("units: there is no systemd-analyze");
+    }
+    for name in ["gateway", "cloud"] {
+        let unit = format!("{}/../deploy/{name}.service", env!("CARGO_MANIFEST_DIR"));
+        let exposure = format!("--threshold={EXPOSURE_MAX}");
+        run(Command::new("systemd-analyze").args([
+            "security",
+            "--offline=true",
+            "--no-pager",
+            &exposure,
+            &unit,
+        ]))?;
+    }
+    Ok(())
+}
+
 /// A user who changed the settings is asked by dpkg as soon as the packaged ones change as well, and a box
 /// nobody sits at cannot answer. So they are an example that has no reason to change.
 #[test]
