@@ -1,40 +1,62 @@
-//! What a board has, read from the TOML files in `boards/`.
+//! What a board has, read from the TOML files in `boards/` or from one of the operator's.
 //!
 //! Invariant: an unknown key is refused, so a misspelt `watchdgo` cannot quietly leave a board
 //! without one.
 
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use serde::Deserialize;
 
-/// Compiled in: a gateway must know its board before it can trust a disk.
-const BOARDS: &[(&str, &str)] = &[
-    ("generic", include_str!("../boards/generic.toml")),
-    ("fake", include_str!("../boards/fake.toml")),
-];
+/// Compiled in: a gateway must know its board before it can trust a disk. The list is made of the
+/// folder by `build.rs`.
+const BOARDS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/boards.rs"));
 
 /// What one kind of board has. What is `None` is not there.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BoardProfile {
-    /// The name used in settings.
+    /// The name used in settings; of a built-in board that of its file.
     pub name: String,
     /// One line for people.
     pub summary: String,
     /// The light.
-    pub status_led: Option<LedPaths>,
+    pub status_led: Option<StatusLed>,
     /// The hardware watchdog.
     pub watchdog: Option<WatchdogDevice>,
-    /// The input that tells of falling supply voltage, early enough for one more fsync.
-    pub power_fail_input: Option<GpioInput>,
+    /// The input that tells of a supply that goes, early enough for one more fsync.
+    pub power_fail_input: Option<PowerFailInput>,
+    /// Of the processor; thousandths of a degree Celsius, as Linux has them.
+    pub temperature: Option<Gauge>,
+    /// Of the supply.
+    pub supply_voltage: Option<SupplyVoltage>,
+    /// Anything but 0: the board finds its supply too low.
+    pub supply_low: Option<Gauge>,
+    /// Storage devices that say how worn they are.
+    pub storage: Option<Storage>,
+    /// The modem.
+    pub modem: Option<Modem>,
 }
 
-/// A two-colour light, as directories below `/sys/class/leds`. Amber is both at once.
+/// A light of one lamp or of two colours.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LedPaths {
-    /// The green half.
-    pub green: String,
-    /// The red half.
-    pub red: String,
+pub struct StatusLed {
+    /// The green half, or the only lamp, of any colour.
+    pub green: Lamp,
+    /// The red half. Amber is both at once.
+    pub red: Option<Lamp>,
+}
+
+/// What lights a lamp.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Lamp {
+    /// `{ led = "ACT" }`: a directory below `/sys/class/leds`.
+    Led(String),
+    /// `{ gpio = { chip = "pinctrl-bcm2711", line = 17 } }`.
+    Gpio(GpioLine),
 }
 
 /// A watchdog device.
@@ -43,21 +65,126 @@ pub struct LedPaths {
 pub struct WatchdogDevice {
     /// Such as `/dev/watchdog0`.
     pub device: String,
-    /// What the gateway asks for, in seconds.
+    /// What the gateway asks for, in seconds, 2 to 600. A device that cannot says what it does.
     pub timeout_s: u16,
 }
 
 /// One line of a GPIO chip.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GpioInput {
-    /// Such as `/dev/gpiochip0`.
+pub struct GpioLine {
+    /// The chip's label such as `pinctrl-rp1`, or a device such as `/dev/gpiochip0`. Numbers change
+    /// from kernel to kernel, labels do not.
     pub chip: String,
     /// The line's offset on that chip, from 0.
     pub line: u32,
     /// Whether low voltage means "yes".
     #[serde(default)]
     pub active_low: bool,
+}
+
+/// An input, and for how long it must say something to be believed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PowerFailInput {
+    /// Where to look. High, after `active_low`, means that the supply fails.
+    pub input: InputSource,
+    /// A supply fails after so long; default 20 ms.
+    #[serde(default = "fail_after_ms")]
+    pub fail_after_ms: u64,
+    /// And is good again after so long; default 2 s.
+    #[serde(default = "good_after_ms")]
+    pub good_after_ms: u64,
+}
+
+fn fail_after_ms() -> u64 {
+    20
+}
+
+fn good_after_ms() -> u64 {
+    2_000
+}
+
+impl PowerFailInput {
+    /// [`PowerFailInput::fail_after_ms`] as a duration.
+    #[must_use]
+    pub fn fail_after(&self) -> Duration {
+        Duration::from_millis(self.fail_after_ms)
+    }
+
+    /// [`PowerFailInput::good_after_ms`] as a duration.
+    #[must_use]
+    pub fn good_after(&self) -> Duration {
+        Duration::from_millis(self.good_after_ms)
+    }
+}
+
+/// Where an input is read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum InputSource {
+    /// A line of a chip.
+    Gpio(GpioLine),
+    /// A file of the kernel, such as `online` of a power supply.
+    File(FileInput),
+}
+
+/// A file that says one of several words.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileInput {
+    /// Such as `/sys/class/power_supply/tps65217-charger/online`.
+    pub path: String,
+    /// The word that means "yes", such as `0`.
+    pub yes: String,
+}
+
+/// A file with one number.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Gauge {
+    /// `{ file = "/sys/class/thermal/thermal_zone0/temp" }`.
+    File(String),
+    /// `{ hwmon = { chip = "rpi_volt", input = "in0_lcrit_alarm" } }`: a chip of `/sys/class/hwmon`
+    /// by its `name`, because its number changes from start to start.
+    Hwmon {
+        /// What the file `name` says.
+        chip: String,
+        /// The file beside it.
+        input: String,
+    },
+}
+
+/// A voltage.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SupplyVoltage {
+    /// Where its number is.
+    pub read: Gauge,
+    /// Millivolts of the supply for each unit of the number; default 1. A divider of 11:1 in front
+    /// of a sensor in millivolts is 11.
+    #[serde(default = "one")]
+    pub millivolts_per_unit: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Storage devices.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    /// Names below `/sys/block`; one that is not there, or does not tell, is left out.
+    pub blocks: Vec<String>,
+}
+
+/// A modem.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Modem {
+    /// A file with one number that somebody keeps fresh; `docs/hardware.md` has one way to do so.
+    pub signal: Gauge,
 }
 
 /// Why there is no profile.
@@ -69,6 +196,15 @@ pub enum BoardError {
         /// The name asked for.
         name: String,
     },
+    /// The operator's file cannot be read. Correct the path, or its rights.
+    #[error("board profile {} cannot be read", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// A profile that does not say what a profile says. Correct the file.
     #[error("board profile `{name}` cannot be read")]
     Malformed {
@@ -77,6 +213,16 @@ pub enum BoardError {
         /// Line, column and what was expected there.
         #[source]
         source: toml::de::Error,
+    },
+    /// A number that no board can have. Correct the file.
+    #[error("board profile `{name}`: {key} is {expected}")]
+    Range {
+        /// Which profile.
+        name: String,
+        /// Which key.
+        key: &'static str,
+        /// What it may be.
+        expected: &'static str,
     },
 }
 
@@ -98,15 +244,51 @@ impl BoardProfile {
         Self::parse(name, text)
     }
 
+    /// A profile from a file of the operator's.
+    ///
+    /// # Errors
+    /// `File`, and as [`BoardProfile::parse`].
+    pub fn read(path: &Path) -> Result<Self, BoardError> {
+        let text = std::fs::read_to_string(path).map_err(|source| BoardError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&path.display().to_string(), &text)
+    }
+
     /// Reads a profile. `name` is for the error only.
     ///
     /// # Errors
-    /// `Malformed` for anything but a complete profile without unknown keys.
+    /// `Malformed` for anything but a complete profile without unknown keys; `Range`.
     pub fn parse(name: &str, text: &str) -> Result<Self, BoardError> {
-        toml::from_str(text).map_err(|source| BoardError::Malformed {
+        let profile: Self = toml::from_str(text).map_err(|source| BoardError::Malformed {
             name: name.to_owned(),
             source,
-        })
+        })?;
+        let range = |key, expected| {
+            let name = name.to_owned();
+            Err(BoardError::Range {
+                name,
+                key,
+                expected,
+            })
+        };
+        let timeout_s = profile.watchdog.as_ref().map(|dog| dog.timeout_s);
+        if timeout_s.is_some_and(|seconds| !(2..=600).contains(&seconds)) {
+            return range("watchdog.timeout_s", "2 to 600");
+        }
+        let input = profile.power_fail_input.as_ref();
+        if input.is_some_and(|input| input.fail_after_ms > 10_000) {
+            return range("power_fail_input.fail_after_ms", "at most 10000");
+        }
+        if input.is_some_and(|input| input.good_after_ms > 600_000) {
+            return range("power_fail_input.good_after_ms", "at most 600000");
+        }
+        let ratio = profile.supply_voltage.as_ref();
+        if ratio.is_some_and(|supply| !supply.millivolts_per_unit.is_normal()) {
+            return range("supply_voltage.millivolts_per_unit", "a number, not 0");
+        }
+        Ok(profile)
     }
 }
 
@@ -121,10 +303,22 @@ mod tests {
         for name in BoardProfile::names() {
             assert_eq!(BoardProfile::built_in(name).unwrap().name, name);
         }
+        for name in [
+            "generic",
+            "fake",
+            "raspberry-pi-4",
+            "raspberry-pi-5",
+            "raspberry-pi-cm4",
+            "beaglebone-black",
+            "qemu-virt",
+        ] {
+            assert!(BoardProfile::names().any(|known| known == name), "{name}");
+        }
     }
 
+    /// Nobody has to name a new board anywhere else.
     #[test]
-    fn every_file_in_boards_is_built_in() {
+    fn a_board_exists_because_its_file_exists() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/boards");
         let files = std::fs::read_dir(folder).unwrap();
         let mut files: Vec<String> = files
@@ -137,23 +331,44 @@ mod tests {
     }
 
     #[test]
-    fn generic_has_nothing_and_fake_has_everything() {
+    fn generic_drives_nothing_and_fake_has_everything() {
         let generic = BoardProfile::built_in("generic").unwrap();
         assert!(generic.status_led.is_none() && generic.watchdog.is_none());
         assert!(generic.power_fail_input.is_none());
         let fake = BoardProfile::built_in("fake").unwrap();
-        assert!(fake.status_led.is_some());
+        assert!(fake.status_led.unwrap().red.is_some());
         assert_eq!(fake.watchdog.unwrap().timeout_s, 15);
-        assert!(fake.power_fail_input.unwrap().active_low);
+        let input = fake.power_fail_input.unwrap();
+        assert_eq!(input.fail_after(), Duration::from_millis(20));
+        assert_eq!(input.good_after(), Duration::from_secs(2));
+        assert!(fake.temperature.is_some() && fake.supply_voltage.is_some());
+        assert!(fake.supply_low.is_some() && fake.storage.is_some() && fake.modem.is_some());
+    }
+
+    /// A pin that hangs in the air would stop the acknowledgements of a box that has no such wire.
+    #[test]
+    fn no_board_as_sold_claims_an_input_that_somebody_must_wire() {
+        for name in BoardProfile::names().filter(|name| *name != "fake") {
+            let profile = BoardProfile::built_in(name).unwrap();
+            let input = profile.power_fail_input.map(|input| input.input);
+            assert!(!matches!(input, Some(InputSource::Gpio(_))), "{name}");
+        }
     }
 
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
         let error = BoardProfile::built_in("rpi9").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "no board is called `rpi9`; this gateway knows generic, fake"
-        );
+        let rest = error.strip_prefix("no board is called `rpi9`; this gateway knows ");
+        let listed: Vec<&str> = rest.unwrap().split(", ").collect();
+        assert_eq!(listed, BoardProfile::names().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = BoardProfile::read(Path::new("/no/such.toml")).unwrap_err();
+        let said = error.to_string();
+        assert_eq!(said, "board profile /no/such.toml cannot be read");
+        assert!(error.source().is_some());
     }
 
     #[test]
@@ -162,17 +377,55 @@ mod tests {
         for (line, bad) in [
             ("name = \"fake\"", ""),
             ("name = \"fake\"", "name = \"fake\"\nwatchdgo = 1"),
-            ("red = \"fake/red\"", ""),
-            ("red = \"fake/red\"", "red = \"fake/red\"\nblue = \"x\""),
+            ("green = { led = \"fake:green\" }", ""),
+            ("red = { led =", "blue = { led ="),
+            ("red = { led =", "red = { lead ="),
             ("timeout_s = 15", "timeout_s = 70000"),
             ("timeout_s = 15", "timeout_s = 15\ntimeout_ms = 1"),
             ("line = 0", "line = -1"),
             ("active_low = true", "active_high = true"),
+            ("blocks = [", "disks = ["),
         ] {
             assert!(good.contains(line), "{line}");
             let error = BoardProfile::parse("x", &good.replace(line, bad)).unwrap_err();
             assert_eq!(error.to_string(), "board profile `x` cannot be read");
             assert!(error.source().is_some());
+        }
+    }
+
+    #[test]
+    fn numbers_that_no_board_can_have_are_refused() {
+        let good = include_str!("../boards/fake.toml");
+        for (line, bad, said) in [
+            (
+                "timeout_s = 15",
+                "timeout_s = 1",
+                "watchdog.timeout_s is 2 to 600",
+            ),
+            (
+                "timeout_s = 15",
+                "timeout_s = 601",
+                "watchdog.timeout_s is 2 to 600",
+            ),
+            (
+                "[power_fail_input]",
+                "[power_fail_input]\nfail_after_ms = 10001",
+                "power_fail_input.fail_after_ms is at most 10000",
+            ),
+            (
+                "[power_fail_input]",
+                "[power_fail_input]\ngood_after_ms = 600001",
+                "power_fail_input.good_after_ms is at most 600000",
+            ),
+            (
+                "millivolts_per_unit = 11.0",
+                "millivolts_per_unit = 0.0",
+                "supply_voltage.millivolts_per_unit is a number, not 0",
+            ),
+        ] {
+            assert!(good.contains(line), "{line}");
+            let error = BoardProfile::parse("x", &good.replace(line, bad)).unwrap_err();
+            assert_eq!(error.to_string(), format!("board profile `x`: {said}"));
         }
     }
 }
