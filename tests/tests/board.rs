@@ -138,8 +138,7 @@ async fn a_clean_stop_closes_the_watchdog_and_a_kill_leaves_it_armed() -> Result
     Ok(())
 }
 
-/// What systemd's watchdog cannot see: the part that feeds it goes on, another stands still. Here
-/// it is the threads of the runtime, doors and attendant and all, that a debugger holds.
+/// A debugger holds the threads of the runtime, doors and attendant and all.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_whose_stages_stand_still_is_not_fed_any_more() -> Result<()> {
     let redis = tests::edge::redis(&[]).await?;

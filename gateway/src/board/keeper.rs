@@ -15,6 +15,7 @@ use super::Supply;
 use super::shown::DogState;
 use crate::chain::chain;
 use crate::events::Kind;
+use crate::explain::board as pages;
 use crate::metrics::Metrics;
 
 /// Between two looks at the power-fail input: a supply that goes leaves tens of milliseconds.
@@ -128,7 +129,7 @@ impl Keeper {
             Err(error) => {
                 if !self.input_failed {
                     self.input_failed = true;
-                    let (code, error) = (crate::explain::board::POWER_INPUT.code, chain(&error));
+                    let (code, error) = (pages::POWER_INPUT.code, chain(&error));
                     tracing::error!(code, error, "power-fail input cannot be read any more");
                 }
                 return;
@@ -190,7 +191,7 @@ impl Keeper {
             Ok(()) => self.light_failed = false,
             Err(error) if !self.light_failed => {
                 self.light_failed = true;
-                let (code, error) = (crate::explain::board::LIGHT.code, chain(&error));
+                let (code, error) = (pages::LIGHT.code, chain(&error));
                 tracing::warn!(code, error, "status light cannot be written any more");
             }
             Err(_) => {}
@@ -260,7 +261,7 @@ mod tests {
         play.until(4_000, 60_000);
         let hungry = play.board.told().pets;
         assert_eq!(hungry, 2, "stuck from 5 s on, before the third was due");
-        assert_eq!(play.board.told().lamps.last().unwrap().green, false);
+        assert!(!play.board.told().lamps.last().unwrap().green);
         let status = metrics.panel.board.status();
         assert_eq!(status["watchdog"]["state"], "withheld");
         stage.turn();

@@ -19,6 +19,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use codes::Page;
 use hardware::fake::FakeBoard;
 use hardware::{BoardProfile, PartError};
 
@@ -137,9 +138,19 @@ fn is_over(end: &Receiver<()>, wait: Duration) -> bool {
     !matches!(end.recv_timeout(wait), Err(RecvTimeoutError::Timeout))
 }
 
+/// The page of what a board does not have as its profile says.
+pub(crate) fn page_of(trouble: &PartError) -> &'static Page {
+    match trouble {
+        PartError::Light(_) => &pages::LIGHT,
+        PartError::Watchdog { .. } => &pages::WATCHDOG,
+        PartError::Timeout { .. } | PartError::NoTimeout { .. } => &pages::TIMEOUT,
+        PartError::PowerFail(_) => &pages::POWER_INPUT,
+    }
+}
+
 /// Logs what the board does not have as its profile says, with the code of its page.
 fn report(trouble: &PartError) {
-    let page = pages::of(trouble);
+    let page = page_of(trouble);
     let (code, error) = (page.code, chain(trouble));
     if page.is_error() {
         tracing::error!(code, error, "board: {}", page.title);

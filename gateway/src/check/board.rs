@@ -8,7 +8,7 @@ use ::settings::Settings;
 use hardware::{Board, BoardProfile, PreEol, claims};
 
 use super::Look;
-use crate::board::BoardConfig;
+use crate::board::{BoardConfig, page_of};
 use crate::chain::chain;
 use crate::config;
 use crate::explain::board as pages;
@@ -26,7 +26,7 @@ pub(super) fn look(settings: &Settings, is_running: bool) -> Look {
     let place = place(settings);
     let troubles = Board::examine(&profile, &root, is_running);
     for trouble in &troubles {
-        let page = pages::of(trouble);
+        let page = page_of(trouble);
         look.bad(page, page.title, &place, chain(trouble), "correct the profile, or let the gateway's user have the device; `gateway explain` says how");
     }
     let wanted = profile.watchdog.as_ref();

@@ -1,8 +1,5 @@
 //! Codes of the board: light, watchdog, supply, wear.
 
-use codes::Page;
-use hardware::PartError;
-
 codes::pages! {
     PROFILE = "E-BRD-001", 2, "there is no such board",
         "board.profile names a board that this gateway does not know, or the file in board.file is no profile. `generic` fits every machine and drives nothing. To describe a board of your own, copy the profile nearest to it, change what differs, and name the file in board.file; docs/hardware.md lists every key.";
@@ -20,15 +17,4 @@ codes::pages! {
         "The board measures less than it needs: a weak supply, a long thin cable, or a load beside it. It slows down, loses writes to its card or restarts at the next peak. Use the supply made for it.";
     NO_WAY_OUT = "W-BRD-105", 0, "the watchdog cannot be stopped",
         "This kernel is made so that a watchdog, once opened, runs until it resets the board (nowayout). Then stopping the gateway resets the board when the watchdog's time is over, unless the gateway is started again before. Stop it that way only if you want that, or boot with the driver's nowayout=0.";
-}
-
-/// The page of what a board does not have as its profile says.
-#[must_use]
-pub fn of(trouble: &PartError) -> &'static Page {
-    match trouble {
-        PartError::Light(_) => &LIGHT,
-        PartError::Watchdog { .. } => &WATCHDOG,
-        PartError::Timeout { .. } | PartError::NoTimeout { .. } => &TIMEOUT,
-        PartError::PowerFail(_) => &POWER_INPUT,
-    }
 }
