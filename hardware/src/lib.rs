@@ -26,6 +26,7 @@ mod pin;
 pub mod power;
 mod profile;
 mod sensors;
+mod table;
 mod watchdog;
 
 pub use blink::LedState;
@@ -39,4 +40,5 @@ pub use profile::{
     StatusLed, Storage, SupplyVoltage, WatchdogDevice,
 };
 pub use sensors::{PreEol, Readings, Sensors, StorageHealth};
+pub use table::Wrong;
 pub use watchdog::Watchdog;

@@ -7,15 +7,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use crate::table::{self, Fields, Wrong};
 
 /// Compiled in: a gateway must know its board before it can trust a disk. The list is made of the
 /// folder by `build.rs`.
 const BOARDS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/boards.rs"));
 
 /// What one kind of board has. What is `None` is not there.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BoardProfile {
     /// The name used in settings; of a built-in board that of its file.
     pub name: String,
@@ -40,8 +39,7 @@ pub struct BoardProfile {
 }
 
 /// A light of one lamp or of two colours.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusLed {
     /// The green half, or the only lamp, of any colour.
     pub green: Lamp,
@@ -50,8 +48,7 @@ pub struct StatusLed {
 }
 
 /// What lights a lamp.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lamp {
     /// `{ led = "ACT" }`: a directory below `/sys/class/leds`.
     Led(String),
@@ -60,8 +57,7 @@ pub enum Lamp {
 }
 
 /// A watchdog device.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchdogDevice {
     /// Such as `/dev/watchdog0`.
     pub device: String,
@@ -70,8 +66,7 @@ pub struct WatchdogDevice {
 }
 
 /// One line of a GPIO chip.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpioLine {
     /// The chip's label such as `pinctrl-rp1`, or a device such as `/dev/gpiochip0`. Numbers change
     /// from kernel to kernel, labels do not.
@@ -79,31 +74,23 @@ pub struct GpioLine {
     /// The line's offset on that chip, from 0.
     pub line: u32,
     /// Whether low voltage means "yes".
-    #[serde(default)]
     pub active_low: bool,
 }
 
 /// An input, and for how long it must say something to be believed.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PowerFailInput {
     /// Where to look. High, after `active_low`, means that the supply fails.
     pub input: InputSource,
     /// A supply fails after so long; default 20 ms.
-    #[serde(default = "fail_after_ms")]
     pub fail_after_ms: u64,
     /// And is good again after so long; default 2 s.
-    #[serde(default = "good_after_ms")]
     pub good_after_ms: u64,
 }
 
-fn fail_after_ms() -> u64 {
-    20
-}
-
-fn good_after_ms() -> u64 {
-    2_000
-}
+/// When the profile does not say.
+const FAIL_AFTER_MS: u64 = 20;
+const GOOD_AFTER_MS: u64 = 2_000;
 
 impl PowerFailInput {
     /// [`PowerFailInput::fail_after_ms`] as a duration.
@@ -120,8 +107,7 @@ impl PowerFailInput {
 }
 
 /// Where an input is read.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InputSource {
     /// A line of a chip.
     Gpio(GpioLine),
@@ -130,8 +116,7 @@ pub enum InputSource {
 }
 
 /// A file that says one of several words.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileInput {
     /// Such as `/sys/class/power_supply/tps65217-charger/online`.
     pub path: String,
@@ -140,8 +125,7 @@ pub struct FileInput {
 }
 
 /// A file with one number.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gauge {
     /// `{ file = "/sys/class/thermal/thermal_zone0/temp" }`.
     File(String),
@@ -156,35 +140,124 @@ pub enum Gauge {
 }
 
 /// A voltage.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SupplyVoltage {
     /// Where its number is.
     pub read: Gauge,
     /// Millivolts of the supply for each unit of the number; default 1. A divider of 11:1 in front
     /// of a sensor in millivolts is 11.
-    #[serde(default = "one")]
     pub millivolts_per_unit: f64,
 }
 
-fn one() -> f64 {
-    1.0
-}
-
 /// Storage devices.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
     /// Names below `/sys/block`; one that is not there, or does not tell, is left out.
     pub blocks: Vec<String>,
 }
 
 /// A modem.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Modem {
     /// A file with one number that somebody keeps fresh; `docs/hardware.md` has one way to do so.
     pub signal: Gauge,
+}
+
+impl StatusLed {
+    fn of(fields: &mut Fields<'_>) -> Result<Self, Wrong> {
+        let green = fields.table("green", Lamp::of)?;
+        Ok(Self {
+            green: green.ok_or_else(|| fields.missing("green"))?,
+            red: fields.table("red", Lamp::of)?,
+        })
+    }
+}
+
+impl Lamp {
+    fn of(fields: &mut Fields<'_>) -> Result<Self, Wrong> {
+        match (fields.text("led")?, fields.table("gpio", GpioLine::of)?) {
+            (Some(led), None) => Ok(Self::Led(led)),
+            (None, Some(line)) => Ok(Self::Gpio(line)),
+            _ => Err(fields.missing("either led or gpio")),
+        }
+    }
+}
+
+impl WatchdogDevice {
+    fn of(fields: &mut Fields<'_>) -> Result<Self, Wrong> {
+        let device = fields.needs_text("device")?;
+        let timeout_s = fields.integer("timeout_s")?;
+        let timeout_s = timeout_s.ok_or_else(|| fields.missing("timeout_s"))?;
+        Ok(Self {
+            device,
+            // What does not fit is refused with the range.
+            timeout_s: u16::try_from(timeout_s).unwrap_or(u16::MAX),
+        })
+    }
+}
+
+impl GpioLine {
+    fn of(fields: &mut Fields<'_>) -> Result<Self, Wrong> {
+        let chip = fields.needs_text("chip")?;
+        let line = fields.integer("line")?;
+        let line = line.and_then(|line| u32::try_from(line).ok());
+        Ok(Self {
+            chip,
+            line: line.ok_or_else(|| fields.missing("line"))?,
+            active_low: fields.flag("active_low")?,
+        })
+    }
+}
+
+impl PowerFailInput {
+    fn of(fields: &mut Fields<'_>) -> Result<Self, Wrong> {
+        let input = fields.table("input", InputSource::of)?;
+        Ok(Self {
+            input: input.ok_or_else(|| fields.missing("input"))?,
+            fail_after_ms: fields.integer("fail_after_ms")?.unwrap_or(FAIL_AFTER_MS),
+            good_after_ms: fields.integer("good_after_ms")?.unwrap_or(GOOD_AFTER_MS),
+        })
+    }
+}
+
+impl InputSource {
+    fn of(fields: &mut Fields<'_>) -> Result<Self, Wrong> {
+        let gpio = fields.table("gpio", GpioLine::of)?;
+        let file = fields.table("file", |fields| {
+            let (path, yes) = (fields.needs_text("path")?, fields.needs_text("yes")?);
+            Ok(FileInput { path, yes })
+        })?;
+        match (gpio, file) {
+            (Some(line), None) => Ok(Self::Gpio(line)),
+            (None, Some(file)) => Ok(Self::File(file)),
+            _ => Err(fields.missing("either gpio or file")),
+        }
+    }
+}
+
+impl Gauge {
+    fn of(fields: &mut Fields<'_>) -> Result<Self, Wrong> {
+        let file = fields.text("file")?;
+        let hwmon = fields.table("hwmon", |fields| {
+            let (chip, input) = (fields.needs_text("chip")?, fields.needs_text("input")?);
+            Ok(Self::Hwmon { chip, input })
+        })?;
+        match (file, hwmon) {
+            (Some(path), None) => Ok(Self::File(path)),
+            (None, Some(hwmon)) => Ok(hwmon),
+            _ => Err(fields.missing("either file or hwmon")),
+        }
+    }
+}
+
+impl SupplyVoltage {
+    fn of(fields: &mut Fields<'_>) -> Result<Self, Wrong> {
+        let read = fields.table("read", Gauge::of)?;
+        Ok(Self {
+            read: read.ok_or_else(|| fields.missing("read"))?,
+            millivolts_per_unit: fields.number("millivolts_per_unit")?.unwrap_or(1.0),
+        })
+    }
 }
 
 /// Why there is no profile.
@@ -210,9 +283,9 @@ pub enum BoardError {
     Malformed {
         /// Which profile.
         name: String,
-        /// Line, column and what was expected there.
+        /// The line, and what was expected there.
         #[source]
-        source: toml::de::Error,
+        source: Wrong,
     },
     /// A number that no board can have. Correct the file.
     #[error("board profile `{name}`: {key} is {expected}")]
@@ -227,6 +300,28 @@ pub enum BoardError {
 }
 
 impl BoardProfile {
+    fn of(fields: &mut Fields<'_>) -> Result<Self, Wrong> {
+        Ok(Self {
+            name: fields.needs_text("name")?,
+            summary: fields.needs_text("summary")?,
+            status_led: fields.table("status_led", StatusLed::of)?,
+            watchdog: fields.table("watchdog", WatchdogDevice::of)?,
+            power_fail_input: fields.table("power_fail_input", PowerFailInput::of)?,
+            temperature: fields.table("temperature", Gauge::of)?,
+            supply_voltage: fields.table("supply_voltage", SupplyVoltage::of)?,
+            supply_low: fields.table("supply_low", Gauge::of)?,
+            storage: fields.table("storage", |fields| {
+                let blocks = fields.texts("blocks")?;
+                Ok(Storage { blocks })
+            })?,
+            modem: fields.table("modem", |fields| {
+                let signal = fields.table("signal", Gauge::of)?;
+                let signal = signal.ok_or_else(|| fields.missing("signal"))?;
+                Ok(Modem { signal })
+            })?,
+        })
+    }
+
     /// The names of the built-in boards.
     pub fn names() -> impl Iterator<Item = &'static str> {
         BOARDS.iter().map(|(name, _)| *name)
@@ -261,7 +356,7 @@ impl BoardProfile {
     /// # Errors
     /// `Malformed` for anything but a complete profile without unknown keys; `Range`.
     pub fn parse(name: &str, text: &str) -> Result<Self, BoardError> {
-        let profile: Self = toml::from_str(text).map_err(|source| BoardError::Malformed {
+        let profile = table::parse(text, Self::of).map_err(|source| BoardError::Malformed {
             name: name.to_owned(),
             source,
         })?;
@@ -380,16 +475,37 @@ mod tests {
             ("green = { led = \"fake:green\" }", ""),
             ("red = { led =", "blue = { led ="),
             ("red = { led =", "red = { lead ="),
-            ("timeout_s = 15", "timeout_s = 70000"),
+            ("timeout_s = 15", "timeout_s = \"15\""),
             ("timeout_s = 15", "timeout_s = 15\ntimeout_ms = 1"),
             ("line = 0", "line = -1"),
             ("active_low = true", "active_high = true"),
             ("blocks = [", "disks = ["),
+            ("blocks = [", "blocks = [1, "),
+            ("{ file = \"/fake/signal\" }", "{}"),
+            ("{ led = \"fake:green\" }", "\"fake:green\""),
         ] {
             assert!(good.contains(line), "{line}");
             let error = BoardProfile::parse("x", &good.replace(line, bad)).unwrap_err();
             assert_eq!(error.to_string(), "board profile `x` cannot be read");
             assert!(error.source().is_some());
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        let head = "name = \"t\"\nsummary = \"t\"\n";
+        for (text, said) in [
+            ("x", "line 3: "),
+            (
+                "watchdgo = 1",
+                "line 3: unknown key `watchdgo`, expected name, ",
+            ),
+            ("[watchdog]\ndevice = 1", "line 4: `device` is a text"),
+            ("[storage]\n", "line 3: `blocks` is missing"),
+        ] {
+            let error = BoardProfile::parse("x", &format!("{head}{text}")).unwrap_err();
+            let source = error.source().unwrap().to_string();
+            assert!(source.starts_with(said), "{source}");
         }
     }
 
@@ -400,6 +516,11 @@ mod tests {
             (
                 "timeout_s = 15",
                 "timeout_s = 1",
+                "watchdog.timeout_s is 2 to 600",
+            ),
+            (
+                "timeout_s = 15",
+                "timeout_s = 70000",
                 "watchdog.timeout_s is 2 to 600",
             ),
             (
