@@ -76,6 +76,27 @@ fn wrong(text: &str, at: usize, what: String) -> Wrong {
     Wrong { line, what }
 }
 
+/// `11`, `-0.25`. By hand as well: the tables for every number there is are as large as this crate.
+pub(crate) fn decimal(text: &str) -> Option<f64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1.0, digits),
+        None => (1.0, text),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let plain = |digits: &str| {
+        let are_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let fits = (1..=15).contains(&digits.len()) && are_digits;
+        let number: Option<u64> = fits.then(|| digits.parse().ok()).flatten();
+        // 15 digits are exact.
+        number.map(|number| number as f64)
+    };
+    let mut below = plain(fraction)?;
+    for _ in 0..fraction.len() {
+        below /= 10.0;
+    }
+    Some(sign * (plain(whole)? + below))
+}
+
 impl<'a> Fields<'a> {
     fn value(&mut self, key: &'static str) -> Option<Value<'a>> {
         self.asked.push(key);
@@ -142,13 +163,13 @@ impl<'a> Fields<'a> {
             return Ok(None);
         };
         let number = match value.get_ref() {
-            DeValue::Integer(number) => number.as_str().parse().ok(),
-            DeValue::Float(number) => number.as_str().parse().ok(),
+            DeValue::Integer(number) => decimal(number.as_str()),
+            DeValue::Float(number) => decimal(number.as_str()),
             _ => None,
         };
         match number {
             Some(number) => Ok(Some(number)),
-            None => Err(self.expected(key, value, "a number")),
+            None => Err(self.expected(key, value, "a plain number such as 11 or 0.5")),
         }
     }
 
@@ -174,6 +195,41 @@ impl<'a> Fields<'a> {
         match value.get_ref() {
             DeValue::Table(table) => within(self.text, table, value.span().start, read).map(Some),
             _ => Err(self.expected(key, value, "a table")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_numbers_are_read_and_nothing_else() {
+        for (text, number) in [
+            ("11", Some(11.0)),
+            ("-48250", Some(-48_250.0)),
+            ("0.5", Some(0.5)),
+            ("-0.25", Some(-0.25)),
+            ("11.0", Some(11.0)),
+        ] {
+            assert_eq!(decimal(text), number, "{text}");
+        }
+        for text in [
+            "",
+            "-",
+            ".",
+            "1.",
+            ".5",
+            "1e3",
+            "nan",
+            "inf",
+            "+1",
+            "1 ",
+            "--1",
+            "1.-2",
+            "1234567890123456",
+        ] {
+            assert_eq!(decimal(text), None, "{text}");
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Invariant: nothing here waits for the rest of the gateway, so that it goes on when that hangs.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use hardware::blink::TICK_MAX;
@@ -11,8 +10,8 @@ use hardware::pet::PetRule;
 use hardware::power::{Power, PowerRule};
 use hardware::{Input, LedState, Light, PowerFailInput, Watchdog};
 
-use super::Supply;
 use super::shown::DogState;
+use super::{End, Running, Supply};
 use crate::chain::chain;
 use crate::events::Kind;
 use crate::explain::board as pages;
@@ -74,15 +73,15 @@ impl Keeper {
     }
 
     /// Until it is told to end; then the light is dark and the watchdog disarmed. When whoever
-    /// could tell vanished without a word, the watchdog stays armed.
-    pub(super) fn run(mut self, end: &Receiver<()>) {
+    /// could tell panicked, the watchdog stays armed.
+    pub(super) fn run(mut self, end: &End) {
         let tick = self.tick();
         let was_told = loop {
             self.turn(Instant::now());
-            match end.recv_timeout(tick) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break false,
-                Ok(()) => break true,
+            match end.wait(tick) {
+                Running::On => {}
+                Running::Left => break false,
+                Running::Told => break true,
             }
         };
         if let Some(light) = &mut self.light {
@@ -310,17 +309,14 @@ mod tests {
 
     #[test]
     fn an_end_that_was_meant_disarms_and_any_other_does_not() {
-        for (is_meant, armed) in [(true, 0), (false, 1)] {
+        for (state, armed) in [(Running::Told, 0), (Running::Left, 1)] {
             let play = Play::new();
             play.keeper.metrics.panel.board.show(LedState::Moving);
-            let (end, ended) = std::sync::mpsc::channel();
-            if is_meant {
-                end.send(()).unwrap();
-            }
-            drop(end);
-            play.keeper.run(&ended);
+            let end = End::default();
+            end.say(state);
+            play.keeper.run(&end);
             let told = play.board.told();
-            assert_eq!(told.watchdogs_armed, armed, "{is_meant}");
+            assert_eq!(told.watchdogs_armed, armed);
             assert_eq!(told.lamps.last(), Some(&Lit::default()), "dark");
         }
     }

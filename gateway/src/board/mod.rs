@@ -14,8 +14,7 @@ pub mod shown;
 pub mod supply;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -49,8 +48,41 @@ pub struct BoardConfig {
 /// The threads; dropping it ends them, darkens the light and disarms the watchdog. A panic on the
 /// way leaves the watchdog armed.
 pub struct Board {
-    ends: Vec<Sender<()>>,
+    end: Arc<End>,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// How the threads hear that it is over.
+#[derive(Default)]
+struct End {
+    state: Mutex<Running>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Running {
+    #[default]
+    On,
+    /// Told to end.
+    Told,
+    /// Whoever could tell panicked.
+    Left,
+}
+
+impl End {
+    fn say(&self, state: Running) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.changed.notify_all();
+    }
+
+    /// Waits so long, or until it is over.
+    fn wait(&self, wait: Duration) -> Running {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .changed
+            .wait_timeout_while(state, wait, |state| *state == Running::On);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
 }
 
 impl Board {
@@ -75,7 +107,7 @@ impl Board {
         shown.opened(&profile, &board);
         let mut sensors = board.sensors;
         let mut parts = Self {
-            ends: Vec::new(),
+            end: Arc::default(),
             threads: Vec::new(),
         };
         let of_sensors = Arc::clone(&metrics);
@@ -85,7 +117,7 @@ impl Board {
                 let is_read_only = hardware::is_read_only(&spool_dir);
                 let shown = &of_sensors.panel.board;
                 shown.read(readings, is_read_only == Some(true));
-                if is_over(&end, SENSORS_INTERVAL) {
+                if end.wait(SENSORS_INTERVAL) != Running::On {
                     return;
                 }
             }
@@ -103,14 +135,11 @@ impl Board {
         parts
     }
 
-    fn spawn(&mut self, name: &str, run: impl FnOnce(Receiver<()>) + Send + 'static) {
-        let (end, ended) = channel();
+    fn spawn(&mut self, name: &str, run: impl FnOnce(Arc<End>) + Send + 'static) {
+        let end = Arc::clone(&self.end);
         let thread = thread::Builder::new().name(name.to_owned());
-        match thread.spawn(move || run(ended)) {
-            Ok(thread) => {
-                self.threads.push(thread);
-                self.ends.push(end);
-            }
+        match thread.spawn(move || run(end)) {
+            Ok(thread) => self.threads.push(thread),
             Err(error) => {
                 tracing::error!(%error, name, "this part of the board is left alone: no thread");
             }
@@ -120,22 +149,15 @@ impl Board {
 
 impl Drop for Board {
     fn drop(&mut self) {
-        for end in self.ends.drain(..) {
-            if !thread::panicking() {
-                // One that ended by itself has nothing left to do.
-                let _ = end.send(());
-            }
-        }
+        self.end.say(match thread::panicking() {
+            true => Running::Left,
+            false => Running::Told,
+        });
         for thread in self.threads.drain(..) {
             // A panic there was said there.
             let _ = thread.join();
         }
     }
-}
-
-/// Waits so long, or until told to end; an owner who vanished without a word says the same.
-fn is_over(end: &Receiver<()>, wait: Duration) -> bool {
-    !matches!(end.recv_timeout(wait), Err(RecvTimeoutError::Timeout))
 }
 
 /// The page of what a board does not have as its profile says.

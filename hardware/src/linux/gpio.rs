@@ -137,7 +137,6 @@ fn devices(root: &Path) -> io::Result<Vec<PathBuf>> {
             devices.push(entry.path());
         }
     }
-    devices.sort();
     Ok(devices)
 }
 

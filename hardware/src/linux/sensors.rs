@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{below, word};
 use crate::profile::{BoardProfile, Gauge, SupplyVoltage};
 use crate::sensors::{PreEol, Readings, Sensors, StorageHealth};
+use crate::table::decimal;
 
 /// Reads what a profile names.
 pub(crate) struct SysfsSensors {
@@ -36,8 +37,7 @@ impl SysfsSensors {
             Gauge::File(path) => below(&self.root, path),
             Gauge::Hwmon { chip, input } => self.hwmon(chip)?.join(input),
         };
-        let number: f64 = word(&path).ok()?.parse().ok()?;
-        number.is_finite().then_some(number)
+        decimal(&word(&path).ok()?)
     }
 
     fn hwmon(&self, chip: &str) -> Option<PathBuf> {
