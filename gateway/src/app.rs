@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Access, AccessError};
 use crate::admin::{self, Admin, Parts};
 use crate::attendant::Attendant;
+use crate::board::Board;
 use crate::chain::chain;
 use crate::check::{offline_promise, when_full};
 use crate::config::Config;
@@ -92,6 +93,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     let stage = spool.stage().clone();
     let progress = &metrics.panel.progress;
     progress.watch("spool", SPOOL_SILENCE_MAX, stage);
+    let board = Board::start(
+        config.board,
+        spool_dir.clone(),
+        spool.supply().clone(),
+        Arc::clone(&metrics),
+    );
     let downlink = config.commands.and_then(|commands| {
         let downlink = open_downlink(&commands, &spool, &metrics)?;
         Some((downlink, commands))
@@ -182,6 +189,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
 
     stop.cancelled().await;
     panel.stopping();
+    spool.supply().give_up();
     manager.stopping();
     panel
         .events
@@ -210,6 +218,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     pages_stop.cancel();
     pages.close();
     let _ = timeout(PART_STOP_MAX, pages.wait()).await;
+    // The spool ends with its last handle, under the eyes of the watchdog, which is disarmed then.
+    drop((hall, spool));
+    drop(board);
     tracing::info!(
         backlog,
         "gateway stopped; what is unsettled stays in the spool"

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
+use crate::board::{Judge, Signs};
 use crate::chain::chain;
 use crate::events::Kind;
 use crate::listen::Identity;
@@ -67,6 +68,7 @@ impl Attendant {
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut observer = Observer::new(Instant::now());
         let mut stuck: Option<Stuck> = None;
+        let mut judge = Judge::default();
         let (mut summary_at, mut status_at) = (Instant::now() + SUMMARY_INTERVAL, Instant::now());
         let mut summed = Summed::default();
         let mut certificates_at = Instant::now() + CERTIFICATE_FIRST;
@@ -83,6 +85,7 @@ impl Attendant {
             let usage = self.spool.usage();
             self.tell(&mut observer, &usage, now);
             self.feed(&mut stuck, now);
+            self.light(&mut judge, &usage, stuck.is_some(), now);
             if now >= status_at {
                 self.manager.status(&self.line(&usage, stuck.as_ref()));
                 status_at = now + STATUS_INTERVAL;
@@ -185,6 +188,23 @@ impl Attendant {
             _ => {}
         }
         *stuck = found;
+    }
+
+    /// Tells the light what it is to say.
+    fn light(&self, judge: &mut Judge, usage: &Usage, is_stuck: bool, now: Instant) {
+        let board = &self.metrics.panel.board;
+        board.show(judge.judge(&Signs {
+            now,
+            is_connected: self.metrics.is_uplink_connected(),
+            is_behind: self.metrics.is_uplink_behind(),
+            is_stuck,
+            has_failed: self.spool.has_failed(),
+            is_read_only: board.is_read_only(),
+            used_bytes: usage.used_bytes,
+            bytes_max: usage.bytes_max,
+            frames_not_kept: self.metrics.devices().frames_not_kept,
+            power: self.spool.supply().power(),
+        }));
     }
 
     fn line(&self, usage: &Usage, stuck: Option<&Stuck>) -> String {

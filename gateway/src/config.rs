@@ -2,6 +2,7 @@
 //!
 //! Invariant: every part receives its own struct from here and never reads the environment.
 
+mod board;
 pub mod bundle;
 mod commands;
 mod doors;
@@ -19,11 +20,13 @@ use settings::{Key, Row, Settings, SettingsError};
 use thiserror::Error;
 
 use crate::access::{AccessConfig, ListFileError};
+use crate::board::BoardConfig;
 use crate::downlink::DownlinkConfig;
 use crate::listen::{DoorsConfig, IdentityError, ListenConfig};
 use crate::spool::{FullPolicy, RealFs, SpoolConfig};
 use crate::uplink::{ConnectError, UplinkConfig};
 
+pub use board::read as board;
 pub use doors::access;
 pub use panel::http_addr;
 pub(crate) use uplink::SHARDS_MAX;
@@ -201,6 +204,9 @@ pub static KEYS: &[Key] = &[
         "Address of the status page, /health, /ready, /status and /metrics; empty for none.",
     )
     .default("127.0.0.1:8080"),
+    board::PROFILE,
+    board::FILE,
+    board::ROOT,
     Key::new("log.format", "auto (pretty on a terminal), pretty or json.")
         .aliases(&["LOG_FORMAT"])
         .default("auto"),
@@ -237,6 +243,9 @@ pub enum ConfigError {
     /// The IMEI list is broken.
     #[error("access")]
     List(#[source] ListFileError),
+    /// There is no such board, or its profile is none.
+    #[error("board")]
+    Board(#[source] hardware::BoardError),
     /// Set both, or no address of `listen.tls`.
     #[error("listen.tls needs both listen.tls_cert and listen.tls_key")]
     HalfTls,
@@ -263,6 +272,8 @@ pub struct Config {
     pub commands: Option<DownlinkConfig>,
     /// For the pages.
     pub http: Option<SocketAddr>,
+    /// What it runs on.
+    pub board: BoardConfig,
     /// How to log.
     pub log: LogConfig,
     /// Every setting as it may be shown, for the pages.
@@ -325,6 +336,7 @@ impl Config {
             spool: spool(settings, gateway.clone(), dir)?,
             uplink,
             http: http_addr(settings)?,
+            board: board::read(settings)?,
             log: log(settings)?,
             shown: settings.rows(),
             gateway,
@@ -345,6 +357,7 @@ impl Config {
         doors::access(settings)?;
         spool(settings, gateway, dir)?;
         http_addr(settings)?;
+        board::check_values(settings)?;
         log(settings)?;
         Ok(())
     }

@@ -60,6 +60,10 @@ pub enum Kind {
     Certificate,
     /// A part of the gateway makes no progress.
     Stuck,
+    /// The supply of the box goes.
+    PowerFailing,
+    /// It is back.
+    PowerBack,
     /// An operator took an order back.
     CommandCancelled,
     /// An operator opened or closed the learn window.
@@ -96,6 +100,8 @@ impl Kind {
             Self::Gap => "gap",
             Self::Certificate => "certificate",
             Self::Stuck => "stuck",
+            Self::PowerFailing => "power-failing",
+            Self::PowerBack => "power-back",
             Self::CommandCancelled => "command-cancelled",
             Self::LearnWindow => "learn-window",
             Self::Other(code) => code,
@@ -117,6 +123,7 @@ impl Kind {
                 | Self::Gap
                 | Self::Certificate
                 | Self::Stuck
+                | Self::PowerFailing
         )
     }
 }

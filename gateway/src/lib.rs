@@ -11,6 +11,7 @@ pub mod access;
 pub mod admin;
 pub mod app;
 mod attendant;
+pub mod board;
 pub mod chain;
 pub mod check;
 mod clock;

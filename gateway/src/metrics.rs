@@ -24,7 +24,7 @@ pub use uplink::LinkCounters;
 use crate::panel::Panel;
 use crate::spool::{LaneUsage, Usage};
 use crate::uplink::Cause;
-use text::Text;
+pub(crate) use text::Text;
 
 type LaneFigure = fn(&LaneUsage) -> u64;
 
@@ -41,6 +41,7 @@ pub struct Metrics {
     frames_not_kept: AtomicU64,
     records_acked: AtomicU64,
     uplink_connected: AtomicBool,
+    uplink_behind: AtomicBool,
     entries_sent: AtomicU64,
     records_sent: AtomicU64,
     envelopes_resent: AtomicU64,
@@ -121,6 +122,17 @@ impl Metrics {
     /// The uplink has a connection, or lost it.
     pub fn uplink_connected(&self, connected: bool) {
         self.uplink_connected.store(connected, Relaxed);
+    }
+
+    /// The spool holds, or no longer holds, what was not handed over.
+    pub fn uplink_behind(&self, behind: bool) {
+        self.uplink_behind.store(behind, Relaxed);
+    }
+
+    /// Does the spool hold what was not handed over?
+    #[must_use]
+    pub fn is_uplink_behind(&self) -> bool {
+        self.uplink_behind.load(Relaxed)
     }
 
     /// Everything there was to send was accepted; a connection alone proves little.

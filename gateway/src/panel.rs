@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use codec::Imei;
 use contract::Transport;
 
+use crate::board::Shown;
 use crate::devices::{Devices, codec_word, transport_word};
 use crate::events::{Events, Kind};
 use crate::logbook;
@@ -43,6 +44,8 @@ pub struct Panel {
     pub taps: Taps,
     /// Whether every stage moves.
     pub progress: Progress,
+    /// The board, and what its light says.
+    pub board: Shown,
     /// Rings when lists and certificates are to be read anew.
     pub reload: Reload,
     phase: AtomicU8,

@@ -21,6 +21,7 @@ use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
 use axum::routing::{get, post};
 use contract::GatewayId;
+use hardware::power::Power;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -138,6 +139,7 @@ impl Admin {
                 "has_failed": self.spool.has_failed(),
             },
             "uplink": self.metrics.uplink(),
+            "board": self.metrics.panel.board.status(),
             "downlink": self.metrics.downlink.status(),
         });
         let devices = serde_json::to_value(self.metrics.devices()).unwrap_or_default();
@@ -155,6 +157,9 @@ impl Admin {
             Phase::Stopping => Some("its end: the gateway is stopping"),
             Phase::Serving if self.spool.has_failed() => {
                 Some("a restart: storage failed, nothing is acknowledged")
+            }
+            Phase::Serving if self.spool.supply().power() == Power::Failing => {
+                Some("its supply, which fails: nothing is acknowledged")
             }
             Phase::Serving => None,
         }

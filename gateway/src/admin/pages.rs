@@ -131,6 +131,7 @@ pub(super) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
         admin.started.elapsed(),
         admin.parts.certificate_left_days(),
     );
+    text += &admin.metrics.panel.board.to_prometheus();
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(CONTENT_TYPE, kind)], text)
 }

@@ -55,7 +55,7 @@ impl Level {
 /// What was found about one thing.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// `settings`, `spool`, `listen`, `certificates`, `redis`, `clock`, `offline`.
+    /// `settings`, `spool`, `board`, `listen`, `certificates`, `redis`, `clock`, `offline`.
     pub group: &'static str,
     /// How it is.
     pub level: Level,

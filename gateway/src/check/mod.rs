@@ -7,6 +7,7 @@
 //! Invariants: every group runs, whatever the one before found; nothing is left behind (no key, no
 //! entry, no file); what needs a setting that cannot be read says so instead of guessing.
 
+mod board;
 pub mod cert;
 pub mod clock;
 mod disk;
@@ -36,7 +37,7 @@ pub async fn run(file: Option<&Path>, mut say: impl FnMut(&Finding)) -> u8 {
     let (look, settings) = settings::look(file);
     tell(look);
     let Some(settings) = settings else {
-        for group in ["spool", "listen", "clock", "certificates", "redis"] {
+        for group in ["spool", "board", "listen", "clock", "certificates", "redis"] {
             let mut look = Look::new(group);
             look.skipped("not looked at: the settings above cannot be read");
             tell(look);
@@ -45,6 +46,7 @@ pub async fn run(file: Option<&Path>, mut say: impl FnMut(&Finding)) -> u8 {
     };
     let (look, is_running) = disk::look(&settings);
     tell(look);
+    tell(board::look(&settings, is_running));
     tell(ports::look(&settings, is_running));
     tell(cert::look(&settings, wall::now_ms()));
     let (look, redis_ms) = redis::look(&settings).await;

@@ -9,7 +9,7 @@ use super::Look;
 use crate::access::ListFileError;
 use crate::chain::chain;
 use crate::config::{self, Config, ConfigError, redis_address};
-use crate::explain::{cert as cert_pages, settings as pages};
+use crate::explain::{board as board_pages, cert as cert_pages, settings as pages};
 use crate::uplink::ConnectError;
 
 /// The findings, and the settings if they can be read at all.
@@ -126,6 +126,13 @@ fn report(look: &mut Look, error: &ConfigError, file: Option<&Path>) {
             "set gateway.id, for example to \"depot-1\"",
         ),
         ConfigError::List(error) => of_list(look, error),
+        ConfigError::Board(error) => look.bad(
+            &board_pages::PROFILE,
+            "the board cannot be used",
+            "board.profile, board.file",
+            chain(error),
+            "name one of those, or correct the file",
+        ),
         ConfigError::HalfTls => look.bad(
             &cert_pages::DOOR,
             "listen.tls has no certificate to show to trackers",

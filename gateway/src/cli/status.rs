@@ -124,6 +124,9 @@ fn text(said: &Value, failed: bool) -> String {
         mib(&spool["used_bytes"]),
         mib(&spool["bytes_max"]),
     ));
+    if let Some(board) = gateway::board::shown::line(&said["board"]) {
+        text.push_str(&format!("board     {board}\n"));
+    }
     let downlink = &said["downlink"];
     if downlink["enabled"] == true {
         text.push_str(&format!(

@@ -6,6 +6,7 @@
 //! Invariants: a code never changes its meaning and is never used again; every finding with a code
 //! is made from its page, so that no code is without one; `docs/codes.md` is [`markdown`].
 
+pub mod board;
 pub mod bundle;
 pub mod cert;
 pub mod clock;
@@ -28,6 +29,7 @@ pub static BOOK: Book = Book {
         ("Settings", settings::ALL),
         ("Addresses to listen on", net::ALL),
         ("Disk and spool", disk::ALL),
+        ("Board", board::ALL),
         ("Clock", clock::ALL),
         ("Certificates", cert::ALL),
         ("Redis", redis::ALL),

@@ -22,6 +22,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use written::{Shared, Tally};
 
+use crate::board::Supply;
+use crate::board::supply::GivenUp;
 use crate::progress::Stage;
 
 pub use spool::fs::RealFs;
@@ -87,6 +89,16 @@ pub enum KeepError {
     /// The gateway is stopping.
     #[error("spool is closed")]
     Closed,
+    /// The gateway is stopping while the supply fails. The frame may be kept; the tracker sends it
+    /// again, which changes nothing.
+    #[error("the supply of the box fails")]
+    PowerFails,
+}
+
+impl From<GivenUp> for KeepError {
+    fn from(GivenUp: GivenUp) -> Self {
+        Self::PowerFails
+    }
 }
 
 /// How far the log reaches; changes with every commit.
@@ -115,6 +127,7 @@ pub struct Spool {
     /// For the intents, which live in the same directory.
     fs: RealFs,
     stage: Stage,
+    supply: Supply,
     /// Last, so that every sender is gone when the last clone waits for the thread.
     _thread: Arc<Joined>,
 }
@@ -156,9 +169,11 @@ impl Spool {
         let tally = Tally::new(&config.dir);
         let written = tally.shared();
         let stage = Stage::default();
+        let supply = Supply::default();
         let thread = thread::Thread {
             writer,
             stage: stage.clone(),
+            supply: supply.clone(),
             tally,
             filler: filler::Filler::start().map_err(OpenError::Thread)?,
             interval_min: config.commit_interval_min,
@@ -181,22 +196,28 @@ impl Spool {
             written,
             fs,
             stage,
+            supply,
             _thread: Arc::new(Joined(Some(thread))),
         };
         Ok((spool, report))
     }
 
-    /// Keeps one frame: returns after `fdatasync`, together with whatever else was waiting.
+    /// Keeps one frame: returns after `fdatasync`, together with whatever else was waiting. While the
+    /// supply of the box fails it does not return: a disk that loses its supply may say yes to what
+    /// it loses.
     /// # Errors
     /// [`KeepError`]: the frame must not be acknowledged.
     pub async fn append(&self, append: Append) -> Result<Durable, KeepError> {
         let (reply, receipt) = oneshot::channel();
         let waiting = Waiting { append, reply };
+        self.supply.holds().await?;
         self.queue
             .send(waiting)
             .await
             .map_err(|_| KeepError::Closed)?;
-        Ok(receipt.await.map_err(|_| KeepError::Closed)??)
+        let receipt = receipt.await.map_err(|_| KeepError::Closed)??;
+        self.supply.holds().await?;
+        Ok(receipt)
     }
 
     /// What the uplink reads from and settles.
@@ -238,6 +259,12 @@ impl Spool {
     pub fn days_left(&self, usage: &Usage) -> Option<f64> {
         let free_bytes = usage.bytes_max.saturating_sub(usage.used_bytes);
         written::lock(&self.written).days_left(free_bytes, None)
+    }
+
+    /// The word about the supply of the box: while it fails, nobody gets a receipt.
+    #[must_use]
+    pub fn supply(&self) -> &Supply {
+        &self.supply
     }
 
     /// How full it is.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::filler::Filler;
 use super::written::Tally;
 use super::{Durable, Tail, Waiting};
+use crate::board::Supply;
 use crate::chain::chain;
 use crate::progress::Stage;
 
@@ -66,6 +67,7 @@ pub(super) struct Thread {
     pub(super) tally: Tally,
     pub(super) filler: Filler,
     pub(super) stage: Stage,
+    pub(super) supply: Supply,
 }
 
 impl Thread {
@@ -113,7 +115,7 @@ impl Thread {
             };
             let mut urgent = first.append.panic;
             group.put(first);
-            // A panic record that arrives during the wait ends it.
+            // A panic record that arrives during the wait ends it, and so does a supply that goes.
             while !urgent && Instant::now() < not_before && group.has_room() {
                 tokio::select! {
                     next = queue.recv() => {
@@ -122,6 +124,7 @@ impl Thread {
                         group.put(next);
                     }
                     () = sleep_until(not_before) => {}
+                    () = self.supply.fails() => break,
                 }
             }
             while group.has_room() {

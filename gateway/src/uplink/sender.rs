@@ -282,6 +282,7 @@ impl Uplink {
             let sent = self.send(&redis).await?;
             *down_since = Instant::now();
             self.metrics.uplink_works();
+            self.metrics.uplink_behind(!at_end);
             if self.flight.batches() > 0 {
                 floor_at = floor_at.min(now + FLOOR_INTERVAL);
             }
