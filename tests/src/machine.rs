@@ -94,7 +94,9 @@ impl Machine {
             console: None,
             said: Arc::default(),
             parts,
-            dir: tempfile::Builder::new().prefix("milepost-qemu-").tempdir()?,
+            dir: tempfile::Builder::new()
+                .prefix("milepost-qemu-")
+                .tempdir()?,
             trackers: Port::free()?,
             typed: 0,
         })
@@ -169,11 +171,15 @@ impl Machine {
         }
         let port = self.trackers.number();
         add("-device virtio-net-pci,netdev=net,romfile= -netdev");
-        add(&format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:{TRACKERS}"));
+        add(&format!(
+            "user,id=net,hostfwd=tcp:127.0.0.1:{port}-:{TRACKERS}"
+        ));
         // Waits for us, so that nothing it says is lost.
         add("-serial chardev:console -chardev");
         let socket = socket.display();
-        add(&format!("socket,id=console,path={socket},server=on,wait=on"));
+        add(&format!(
+            "socket,id=console,path={socket},server=on,wait=on"
+        ));
         words
     }
 
@@ -269,7 +275,9 @@ impl Machine {
                 && let Some((code, _)) = rest.split_once(['\r', '\n'])
             {
                 let out = out.split_once(&echo).map_or(out, |(_, out)| out);
-                let code = code.parse().with_context(|| format!("exit code `{code}`"))?;
+                let code = code
+                    .parse()
+                    .with_context(|| format!("exit code `{code}`"))?;
                 let out = out.replace('\r', "");
                 return Ok(Typed { code, out });
             }

@@ -57,10 +57,18 @@ async fn a_frozen_gateway_has_the_watchdog_reset_the_box() -> Result<()> {
     let kill = "p=$(cat /run/gateway.pid); kill -9 $p; sleep 3; [ $p != $(cat /run/gateway.pid) ]";
     flashed.machine.run(kill).await?.with(0, "")?;
     flashed.acked(50).await?;
+    // One that has not answered yet is given minutes for its start.
+    let seen = "until cmp -s /run/watched /run/gateway.pid; do sleep 1; done";
+    flashed.machine.run(seen).await?.with(0, "")?;
     let freeze = "kill -STOP $(cat /run/gateway.pid)";
     flashed.machine.run(freeze).await?.with(0, "")?;
     flashed.machine.started("a", 2).await?;
-    ensure!(flashed.machine.said().contains("the watchdog resets the box"));
+    ensure!(
+        flashed
+            .machine
+            .said()
+            .contains("the watchdog resets the box")
+    );
     flashed.acked(50).await?;
     flashed.judge(PATIENCE).await?;
     Ok(())
@@ -98,6 +106,8 @@ async fn updates_are_refused_kept_and_rolled_back() -> Result<()> {
     flashed.machine.started("b", 2).await?;
     flashed.update("status").await?.with(0, "on trial")?;
     // Not before Redis was reached.
+    let answers = "until gateway status >/dev/null 2>&1; do sleep 1; done";
+    flashed.machine.run(answers).await?.with(0, "")?;
     flashed.update("confirm").await?.with(1, "E-UPD-009")?;
     flashed.redis()?.resume()?;
     flashed.machine.says("milepost: kept", 1).await?;
@@ -107,12 +117,20 @@ async fn updates_are_refused_kept_and_rolled_back() -> Result<()> {
 
     // Rolled back: it starts and keeps what trackers say, and Redis is never reached.
     flashed.machine.run(stick).await?.with(0, "")?;
-    flashed.update("apply /mnt/sick.update").await?.with(0, "slot a")?;
+    flashed
+        .update("apply /mnt/sick.update")
+        .await?
+        .with(0, "slot a")?;
     flashed.reboot().await?;
     flashed.machine.started("a", 3).await?;
     flashed.acked(50).await?;
     flashed.machine.started("b", 4).await?;
-    ensure!(flashed.machine.said().contains("not kept, the box goes back"));
+    ensure!(
+        flashed
+            .machine
+            .said()
+            .contains("not kept, the box goes back")
+    );
     let status = flashed.update("status").await?;
     status.with(0, "version sick was rolled back")?;
     flashed.judge(PATIENCE).await?;

@@ -174,7 +174,11 @@ fn written(args: &Apply, place: &Place, source: impl Read) -> Result<(), Failure
 /// A bar on a terminal, otherwise a line now and then; on standard error.
 fn progress() -> impl FnMut(u64, u64) {
     let watched = io::stderr().is_terminal();
-    let every = if watched { Duration::from_millis(200) } else { TELL_EVERY };
+    let every = if watched {
+        Duration::from_millis(200)
+    } else {
+        TELL_EVERY
+    };
     let mut told = Instant::now();
     move |done, all| {
         if told.elapsed() < every && (done < all || !watched) {
@@ -182,7 +186,11 @@ fn progress() -> impl FnMut(u64, u64) {
         }
         told = Instant::now();
         let percent = done * 100 / all.max(1);
-        let what = if done * 2 <= all { "writing" } else { "reading back" };
+        let what = if done * 2 <= all {
+            "writing"
+        } else {
+            "reading back"
+        };
         match watched {
             true if done < all => eprint!("\r{percent:>3} % {what}      "),
             true => eprint!("\r{:24}\r", ""),
@@ -222,11 +230,16 @@ fn tell(args: &Status) -> Result<(), Failure> {
     if let Some(trial) = offered {
         let slot = record.good.other();
         let version = &trial.version;
-        text.push_str(&format!("next      slot {slot}, version {version}, is tried at the next start\n"));
+        text.push_str(&format!(
+            "next      slot {slot}, version {version}, is tried at the next start\n"
+        ));
     }
     if let Some(last) = last {
         let ending = last.ending.word().replace('-', " ");
-        text.push_str(&format!("last      version {} was {ending}\n", last.version));
+        text.push_str(&format!(
+            "last      version {} was {ending}\n",
+            last.version
+        ));
     }
     output::print(&text);
     Ok(())
@@ -237,7 +250,9 @@ fn keep(
     settings: impl FnOnce() -> Result<Settings, Failure>,
 ) -> Result<(), Failure> {
     let place = args.about.place()?;
-    let on_trial = apply::read(&place).map_err(refused)?.on_trial(place.running);
+    let on_trial = apply::read(&place)
+        .map_err(refused)?
+        .on_trial(place.running);
     if on_trial && !args.yes {
         let until = args.wait.then(|| Instant::now() + place.trial);
         wait(&settings()?, until)?;
@@ -249,7 +264,9 @@ fn keep(
     } else if kept {
         output::print(&format!("version {version} in slot {running} is kept\n"));
     } else {
-        output::print(&format!("version {version} in slot {running} is the good one already\n"));
+        output::print(&format!(
+            "version {version} in slot {running} is the good one already\n"
+        ));
     }
     Ok(())
 }

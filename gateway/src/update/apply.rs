@@ -140,10 +140,12 @@ impl<R: Read> Incoming<R> {
         while at < self.manifest.bytes {
             let left = usize::try_from(self.manifest.bytes - at).unwrap_or(PIECE_BYTES);
             let piece = &mut piece[..left.min(PIECE_BYTES)];
-            self.rest.read_exact(piece).map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => UpdateError::Body("it is cut off"),
-                _ => UpdateError::Source(error),
-            })?;
+            self.rest
+                .read_exact(piece)
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::UnexpectedEof => UpdateError::Body("it is cut off"),
+                    _ => UpdateError::Source(error),
+                })?;
             hash.update(piece);
             each(at, piece)?;
             at += piece.len() as u64;
@@ -153,7 +155,9 @@ impl<R: Read> Incoming<R> {
             return Err(UpdateError::Body("it is longer than what was signed"));
         }
         if hash.finish().as_ref() != self.manifest.sha256 {
-            return Err(UpdateError::Body("its SHA-256 is not the one that was signed"));
+            return Err(UpdateError::Body(
+                "its SHA-256 is not the one that was signed",
+            ));
         }
         Ok(self.manifest)
     }
@@ -206,7 +210,9 @@ impl<R: Read> Incoming<R> {
             Ok(())
         })?;
         slot.sync_all().map_err(of_slot)?;
-        let held = usize::try_from(bytes).unwrap_or(FIRST_BYTES).min(FIRST_BYTES);
+        let held = usize::try_from(bytes)
+            .unwrap_or(FIRST_BYTES)
+            .min(FIRST_BYTES);
         slot.write_all_at(&first[..held], 0).map_err(of_slot)?;
         slot.sync_all().map_err(of_slot)?;
         record::forget(&slot).map_err(of_slot)?;

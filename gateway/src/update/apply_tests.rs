@@ -84,7 +84,11 @@ fn rcgen_pem(der: &[u8]) -> String {
         let bits = u32::from_be_bytes([0, word[0], word[1], word[2]]);
         for digit in 0..4 {
             let at = (bits >> (18 - 6 * digit)) as usize & 63;
-            let sign = if digit as usize <= three.len() { alphabet[at] } else { b'=' };
+            let sign = if digit as usize <= three.len() {
+                alphabet[at]
+            } else {
+                b'='
+            };
             text.push(char::from(sign));
         }
     }
@@ -118,7 +122,9 @@ fn an_update_goes_to_the_other_slot_and_is_offered() {
 fn a_trial_is_begun_confirmed_and_then_the_good_one() {
     let flashed = Flashed::new();
     assert_eq!(confirm(&flashed.place()).unwrap(), None, "good already");
-    flashed.apply(&flashed.update("qemu-virt", &body(9))).unwrap();
+    flashed
+        .apply(&flashed.update("qemu-virt", &body(9)))
+        .unwrap();
     let start = flashed.record().start();
     write(&flashed.place(), &start.first.unwrap()).unwrap();
     flashed.runs(start.slot);
@@ -129,7 +135,9 @@ fn a_trial_is_begun_confirmed_and_then_the_good_one() {
     let record = flashed.record();
     assert_eq!((record.good, record.trial), (Slot::B, None));
     assert_eq!(record.last.unwrap().ending, Ending::Confirmed);
-    flashed.apply(&flashed.update("qemu-virt", &body(9))).unwrap();
+    flashed
+        .apply(&flashed.update("qemu-virt", &body(9)))
+        .unwrap();
 }
 
 #[test]
@@ -147,7 +155,10 @@ fn what_is_refused_is_refused_before_anything_is_written() {
         (unsigned, "E-UPD-003"),
         (forged, "E-UPD-003"),
         (flashed.update("beaglebone-black", &body(9)), "E-UPD-004"),
-        (flashed.update("qemu-virt", &body(SLOT_BYTES + 1)), "E-UPD-006"),
+        (
+            flashed.update("qemu-virt", &body(SLOT_BYTES + 1)),
+            "E-UPD-006",
+        ),
     ];
     for (file, code) in cases {
         let error = flashed.apply(&file).unwrap_err();
@@ -175,7 +186,9 @@ fn what_turns_out_damaged_cannot_be_started() {
     for file in cases {
         let flashed = Flashed::new();
         // What was offered before and is overwritten now must not be started either.
-        flashed.apply(&flashed.update("qemu-virt", &body(5000))).unwrap();
+        flashed
+            .apply(&flashed.update("qemu-virt", &body(5000)))
+            .unwrap();
         let place = flashed.place();
         let looked = Incoming::new(file.as_slice(), &place).unwrap().verify();
         assert_eq!(looked.unwrap_err().page().code, "E-UPD-005");
@@ -203,7 +216,10 @@ fn a_box_without_its_parts_is_named() {
     assert!(words.contains("no line `running`"), "{words}");
     fs::remove_file(flashed.path("run/milepost/slots")).unwrap();
     let (_, words) = refused(Place::read(flashed.dir.path()).unwrap_err().into());
-    assert!(words.contains("not started from a Milepost image"), "{words}");
+    assert!(
+        words.contains("not started from a Milepost image"),
+        "{words}"
+    );
 }
 
 #[test]

@@ -45,11 +45,20 @@ mod tests {
             healthy(&status)
         };
         let lacks = |found: Result<(), String>, word: &str| {
-            assert!(found.as_ref().is_err_and(|why| why.contains(word)), "{found:?}");
+            assert!(
+                found.as_ref().is_err_and(|why| why.contains(word)),
+                "{found:?}"
+            );
         };
         lacks(with("/ready", json!(false)), "waits for");
         lacks(with("/stuck", json!("uplink")), "no progress in uplink");
-        lacks(with("/uplink", json!({ "connected": false, "trouble": "refused" })), "refused");
+        lacks(
+            with(
+                "/uplink",
+                json!({ "connected": false, "trouble": "refused" }),
+            ),
+            "refused",
+        );
         lacks(with("/uplink", json!({})), "no connection yet");
         lacks(healthy(&json!({})), "waits for something");
         lacks(healthy(&json!({ "ready": true })), "does not say");

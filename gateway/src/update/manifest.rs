@@ -117,9 +117,7 @@ impl Manifest {
         let bytes = value("bytes").and_then(|bytes| bytes.parse().ok());
         let sha256 = value("sha256").and_then(of_hex);
         Ok(Self {
-            board: board
-                .ok_or(ManifestError::Damaged("no board"))?
-                .to_owned(),
+            board: board.ok_or(ManifestError::Damaged("no board"))?.to_owned(),
             version: version
                 .ok_or(ManifestError::Damaged("no version"))?
                 .to_owned(),
@@ -195,7 +193,10 @@ mod tests {
         let bare = format!("{}\nhsqs", said());
         assert_eq!(refused(bare.as_bytes()), ManifestError::Unsigned);
         assert_eq!(refused(b"hsqs"), ManifestError::Stranger);
-        assert_eq!(refused(said().as_bytes()), ManifestError::Damaged("it does not end"));
+        assert_eq!(
+            refused(said().as_bytes()),
+            ManifestError::Damaged("it does not end")
+        );
         let no_bytes = said().replace("bytes 4", "bytes 0");
         assert_eq!(
             refused(&signed(&no_bytes, &pair)),

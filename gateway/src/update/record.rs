@@ -20,7 +20,9 @@ pub fn read(path: &Path) -> io::Result<Record> {
     match &copies {
         [Err(error), Err(_)] => Err(io::Error::new(error.kind(), error.to_string())),
         [first, second] => {
-            let bytes = |copy: &io::Result<[u8; COPY_BYTES]>| copy.as_ref().map_or(Vec::new(), |copy| copy.to_vec());
+            let bytes = |copy: &io::Result<[u8; COPY_BYTES]>| {
+                copy.as_ref().map_or(Vec::new(), |copy| copy.to_vec())
+            };
             Ok(newest([&bytes(first), &bytes(second)]))
         }
     }
@@ -74,7 +76,12 @@ mod tests {
         write(&path, &begun).unwrap();
         assert_eq!(read(&path).unwrap(), begun);
         // A partition that ends early: the second copy cannot be read.
-        File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(4096)
+            .unwrap();
         assert_eq!(read(&path).unwrap(), begun);
         assert_eq!(read(&path).unwrap().good, Slot::A);
         std::fs::write(&path, b"").unwrap();

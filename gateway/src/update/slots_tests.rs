@@ -175,7 +175,11 @@ fn a_trial_that_is_confirmed_is_the_good_one() {
     assert_eq!(begun.overwriting(Slot::B), Err(Refused::OnTrial));
     let kept = begun.confirmed(Slot::B).unwrap().unwrap();
     assert_eq!((kept.good, kept.start().slot), (Slot::B, Slot::B));
-    assert_eq!(kept.confirmed(Slot::B), Ok(None), "once more is nothing new");
+    assert_eq!(
+        kept.confirmed(Slot::B),
+        Ok(None),
+        "once more is nothing new"
+    );
     let (running, good) = (Slot::A, Slot::B);
     assert_eq!(
         kept.confirmed(running),

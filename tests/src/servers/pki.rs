@@ -146,7 +146,9 @@ impl Pki {
         let key = KeyPair::generate()?;
         let (names, usage) = match role {
             Role::Server => (
-                ["localhost", "127.0.0.1", "10.0.2.2"].map(str::to_owned).to_vec(),
+                ["localhost", "127.0.0.1", "10.0.2.2"]
+                    .map(str::to_owned)
+                    .to_vec(),
                 ExtendedKeyUsagePurpose::ServerAuth,
             ),
             Role::Misnamed => (

@@ -35,8 +35,18 @@ pub(super) fn parts(machine: &str) -> Result<Option<Parts>> {
         return Ok(None);
     };
     let (board, qemu, cpu, loader) = match machine {
-        "armv7" => ("qemu-virt-armv7", "qemu-system-arm", "cortex-a15", "qemu_arm"),
-        _ => ("qemu-virt", "qemu-system-aarch64", "cortex-a53", "qemu_arm64"),
+        "armv7" => (
+            "qemu-virt-armv7",
+            "qemu-system-arm",
+            "cortex-a15",
+            "qemu_arm",
+        ),
+        _ => (
+            "qemu-virt",
+            "qemu-system-aarch64",
+            "cortex-a53",
+            "qemu_arm64",
+        ),
     };
     let disk = images.join(format!("milepost-{board}.img"));
     if !disk.is_file() {
@@ -79,7 +89,10 @@ impl Flashed {
         let road = Road::start(RoadOptions::default()).await?;
         let dir = tempfile::tempdir()?;
         let disk = dir.path().join("disk.img");
-        let copy = Command::new("cp").arg("--sparse=always").args([&parts.disk, &disk]).output();
+        let copy = Command::new("cp")
+            .arg("--sparse=always")
+            .args([&parts.disk, &disk])
+            .output();
         Ran::of(copy?)?.ok()?;
         parts.disk = disk;
         provision(&road, &parts)?;
@@ -155,11 +168,30 @@ fn provision(road: &Road, parts: &Parts) -> Result<()> {
     let office = Office::at(redis, road.database_url())?;
     let url = format!("rediss://{HOST}:{}", redis.port());
     let (ca, key) = (redis.ca().to_owned(), redis.pki().ca_key()?);
-    let (ca, key) = (ca.to_str().context("a path")?, key.to_str().context("a path")?);
-    let words = ["site", "add", SITE, "--url", &url, "--ca-cert", ca, "--ca-key", key];
+    let (ca, key) = (
+        ca.to_str().context("a path")?,
+        key.to_str().context("a path")?,
+    );
+    let words = [
+        "site",
+        "add",
+        SITE,
+        "--url",
+        &url,
+        "--ca-cert",
+        ca,
+        "--ca-key",
+        key,
+    ];
     office.run(&words)?.ok()?;
     let tools = parts.qemu.parent().context("a directory")?;
     let partition = format!("{}@@{BOOT_OFFSET}", parts.disk.display());
     let bundle = office.path(&format!("{SITE}.bundle"));
-    done(Command::new(tools.join("mcopy")).arg("-i").arg(partition).arg(bundle).arg("::"))
+    done(
+        Command::new(tools.join("mcopy"))
+            .arg("-i")
+            .arg(partition)
+            .arg(bundle)
+            .arg("::"),
+    )
 }
