@@ -336,5 +336,4 @@ pub fn is_version(text: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "slots_tests.rs"]
 mod tests;
