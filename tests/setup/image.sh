@@ -270,8 +270,7 @@ image_stick() {
     printf 'damage' | dd of="$dir/damaged.update" bs=1 seek=2000000 conv=notrunc status=none
     head=$(grep -a -n -m1 '^signature ' "$dir/good.update" | cut -d: -f1)
     { head -n "$((head - 1))" "$dir/good.update"; echo; cat "$WORK/next.squashfs"; } >"$dir/unsigned.update"
-    rm -f "$WORK/other.key"
-    image_key "$WORK/other.key" || return 1
+    "$IMAGE_TOOLS/openssl" genpkey -algorithm ed25519 -out "$WORK/other.key" || return 1
     image_update "$WORK/next.squashfs" next "$WORK/other.key" "$dir/other-key.update" || return 1
     image_fat 48 "$stick" || return 1
     "$IMAGE_TOOLS/mcopy" -i "$stick" "$dir"/*.update ::
@@ -317,10 +316,14 @@ TEXT
 
 IMAGE_SIZE=384 IMAGE_TRIAL=600
 
-command_image() {
-    local board="" test=0
+image_defaults() {
     IMAGE_OUT=${CARGO_TARGET_DIR:-$TOP/target}/image KEY=$DEV/image/update.key GATEWAY=""
     SIZE=$IMAGE_SIZE TRIAL=$IMAGE_TRIAL VERSION=$(sed -nE 's/^version = "([^"]+)"/\1/p' "$TOP/Cargo.toml" | head -n1)
+}
+
+command_image() {
+    local board="" test=0
+    image_defaults
     while (($#)); do
         case $1 in
             --test) test=1 ;;
@@ -355,11 +358,17 @@ command_image() {
     closing_table
 }
 
+# image_all: the same without any option.
+image_all() {
+    image_defaults
+    image_proved
+}
+
 # image_proved: both images that can be started here, with a short trial, and the tests.
 image_proved() {
     local TRIAL=45 IMAGE_OUT=$DEV/image/test KEY=$DEV/image/test.key
     mkdir -p "$IMAGE_OUT"
-    # Drivers of the second board are in other packages; what can be had of it is proved.
+    # A file that was given is for the board that was named.
     GATEWAY="" image_build qemu-virt-armv7 || return 1
     image_open "$IMAGE_OUT/milepost-qemu-virt-armv7.img" || return 1
     image_build qemu-virt || return 1

@@ -1,6 +1,6 @@
 //! The record of the slots on its partition.
 //!
-//! Invariant: a record that [`write`] returned from was read back from the disk as it was written.
+//! Invariant: a record that [`write()`] returned from was read back from the disk as it was written.
 
 use std::fs::File;
 use std::io;
