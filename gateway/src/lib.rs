@@ -35,4 +35,5 @@ pub mod spool_cli;
 pub mod support;
 pub mod systemd;
 pub mod tap;
+pub mod update;
 pub mod uplink;

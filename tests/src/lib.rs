@@ -9,6 +9,7 @@ pub mod fail_points;
 pub mod fleet;
 pub mod items;
 pub mod ledger;
+pub mod machine;
 pub mod mistakes;
 pub mod processes;
 pub mod proxy;

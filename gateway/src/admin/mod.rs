@@ -124,6 +124,7 @@ impl Admin {
             "uptime_s": self.started.elapsed().as_secs(),
             "ready": self.waits_for().is_none(),
             "waits_for": self.waits_for(),
+            "stuck": self.metrics.panel.progress.look(Instant::now()).map(|stuck| stuck.stage),
             "memory_bytes": process::memory_bytes(),
             "devices_known": self.metrics.panel.devices.count(),
             "spool": {

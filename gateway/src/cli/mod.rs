@@ -15,6 +15,7 @@ mod spool;
 mod status;
 mod support;
 mod tap;
+mod update;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -104,6 +105,12 @@ enum Command {
     /// be used, 4 the spool or its disk fails.
     #[command(after_help = spool::EXAMPLES)]
     Spool(spool::Spool),
+    /// A new system for a box that was flashed with an image: tried once, kept when it works.
+    #[command(after_help = update::EXAMPLES)]
+    Update {
+        #[command(subcommand)]
+        command: update::UpdateCommand,
+    },
     /// Write one file with everything that somebody who helps needs, and no secret.
     #[command(after_help = support::EXAMPLES)]
     Support(support::Support),
@@ -180,6 +187,7 @@ fn act(cli: &Cli) -> Result<(), Failure> {
         Command::Cmd { command } => cmd::act(command, &settings(cli)?),
         Command::Events(args) => events::act(args, &settings(cli)?),
         Command::Support(args) => support::act(args, file),
+        Command::Update { command } => update::act(command, || settings(cli)),
         Command::Tap(args) => tap::act(args, || settings(cli)),
         Command::Run { json } => {
             let settings = settings(cli)?;

@@ -15,6 +15,7 @@ pub mod net;
 pub mod redis;
 pub mod settings;
 pub mod status;
+pub mod update;
 
 use codes::Book;
 pub use codes::Page;
@@ -35,6 +36,7 @@ pub static BOOK: Book = Book {
         ("Redis", redis::ALL),
         ("A running gateway", status::ALL),
         ("Bundles", bundle::ALL),
+        ("Updates of flashed boxes", update::ALL),
     ],
 };
 

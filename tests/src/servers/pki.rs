@@ -75,7 +75,8 @@ impl Pki {
         Ok(path)
     }
 
-    /// A server certificate for 127.0.0.1 and localhost: `<name>.crt`, `<name>.key`.
+    /// A server certificate for 127.0.0.1, localhost, and 10.0.2.2, which is this machine to one that
+    /// QEMU runs: `<name>.crt`, `<name>.key`.
     ///
     /// # Errors
     /// When the directory cannot be written.
@@ -145,7 +146,9 @@ impl Pki {
         let key = KeyPair::generate()?;
         let (names, usage) = match role {
             Role::Server => (
-                vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+                ["localhost", "127.0.0.1", "10.0.2.2"]
+                    .map(str::to_owned)
+                    .to_vec(),
                 ExtendedKeyUsagePurpose::ServerAuth,
             ),
             Role::Misnamed => (
