@@ -9,6 +9,8 @@
 mod bundle;
 #[path = "panel/changes.rs"]
 mod changes;
+#[path = "panel/flashed.rs"]
+mod flashed;
 #[path = "panel/gateway_box.rs"]
 mod gateway_box;
 #[path = "panel/json.rs"]

@@ -26,10 +26,7 @@ its own and stays.
 
 Examples:
   gateway update apply /mnt/milepost.update && reboot
-  gateway update apply --dry-run milepost.update     is it signed, whole and for this box?
-  ssh box gateway update apply - < milepost.update
   gateway update status
-  gateway update confirm                             the box does this by itself
 
 Exit codes: 0 ok, 1 not now or not healthy, 2 not for this box, not signed or damaged, 3 no gateway
 answers, 4 the disk fails.";
@@ -42,10 +39,23 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 #[derive(Subcommand)]
 pub(super) enum UpdateCommand {
     /// Check an update and write it to the slot that does not run, to be tried at the next start.
+    #[command(after_help = "\
+Examples:
+  gateway update apply /mnt/milepost.update && reboot
+  gateway update apply --dry-run milepost.update     is it signed, whole and for this box?
+  ssh box gateway update apply - < milepost.update")]
     Apply(Apply),
     /// Which system runs, which is the good one, what is on trial, how the last trial ended.
+    #[command(after_help = "\
+Examples:
+  gateway update status
+  gateway update status --json | jq -r .running")]
     Status(Status),
     /// Keep the running system, if its gateway is healthy.
+    #[command(after_help = "\
+Examples:
+  gateway update confirm --wait     as the box does by itself after a start on trial
+  gateway update confirm --yes      whatever its gateway says")]
     Confirm(Confirm),
     /// Say which slot to start, and use up a trial: asked by the start of the box, before any slot
     /// is looked at.

@@ -11,7 +11,8 @@ use tests::tables::{Tables, eventually};
 
 use super::stage::{IMEI, NOON_MS, OTHER, RESPONSE, Said, Stage, raw, record};
 
-/// Every row that a decoder makes, as text; without the moment at which it was stored.
+/// Every row that a decoder makes, as text; without the moment at which it was stored, and without the
+/// family, which housekeeping guesses when it comes to it.
 async fn rows(stage: &Stage) -> Result<Vec<String>> {
     let rows: Vec<(String,)> = stage
         .tables
@@ -21,7 +22,8 @@ async fn rows(stage: &Stage) -> Result<Vec<String>> {
              UNION ALL SELECT 'message ' || (to_jsonb(m) - 'stored_at')::text FROM messages m \
              UNION ALL SELECT 'latest ' || to_jsonb(l)::text FROM device_latest l \
              UNION ALL SELECT 'settled ' || to_jsonb(s)::text FROM settled s \
-             UNION ALL SELECT 'device ' || to_jsonb(d)::text FROM devices d ORDER BY 1",
+             UNION ALL SELECT 'device ' || (to_jsonb(d) - array['family_guess', 'family_confidence', \
+                 'family_guessed_at'])::text FROM devices d ORDER BY 1",
         )
         .await?;
     Ok(rows.into_iter().map(|(row,)| row).collect())
@@ -71,10 +73,7 @@ async fn a_replay_gives_back_the_same_rows_and_nothing_doubled() -> Result<()> {
         "{told}"
     );
     ensure!(told["in_dead_letters"] == 1, "{told}");
-    ensure!(
-        rows(&stage).await? == before,
-        "a replay over everything changed something"
-    );
+    assert_eq!(rows(&stage).await?, before);
 
     // Some are gone, some are wrong.
     stage

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tests::fleet::Tracker;
 use tests::servers::Pki;
 
+use super::flashed;
 use super::gateway_box::{GatewayBox, Killed, Ran, program};
 use super::{one_known_one_refused, tapped_line};
 
@@ -117,6 +118,11 @@ async fn the_json_of_every_command_has_the_names_that_the_docs_promise() -> Resu
     let hex = gateway.dir().join("spool.hex");
     std::fs::write(&hex, spooled)?;
     let hex = hex.to_str().context("UTF-8")?;
+    let root = gateway.dir().join("flashed");
+    flashed::make(&root)?;
+    let update = root.join("update");
+    let (root, update) = (root.to_str(), update.to_str());
+    let (root, update) = root.zip(update).context("UTF-8")?;
     for (command, promised) in promised()? {
         let leaf: Vec<&str> = command.split(' ').collect();
         let more: &[&str] = match command.as_str() {
@@ -124,6 +130,9 @@ async fn the_json_of_every_command_has_the_names_that_the_docs_promise() -> Resu
             "cmd cancel" => &["--dry-run", "nobody"],
             "config import" => &[bundle, "--dir", to, "--dry-run"],
             "spool import" => &[hex, "--dry-run", "--dir", "elsewhere"],
+            "update apply" => &[update, "--root", root, "--dry-run"],
+            "update confirm" => &["--root", root, "--yes"],
+            "update status" => &["--root", root],
             "support" => &["--out", "support.tar.zst"],
             _ => &[],
         };
