@@ -112,18 +112,10 @@ impl Uplink {
             .flat_map(|batch| self.readable(batch))
             .collect();
         let asked = self.depth.min(self.unsent.len());
-        let pack = || {
-            let mut pipes = Pipes::default();
-            for batch in self.unsent.iter().take(asked) {
-                self.add_entry(&mut pipes, batch);
-            }
-            pipes
-        };
-        // A whole pipeline takes milliseconds, which a tracker would wait for its ACK.
-        let pipes = match asked > 1 && has_other_threads() {
-            true => block_in_place(pack),
-            false => pack(),
-        };
+        let mut pipes = Pipes::default();
+        for batch in self.unsent.iter().take(asked) {
+            self.add_entry(&mut pipes, batch);
+        }
         let answers = pipes.answers(redis).await;
         // A link too slow for a whole pipeline would send the same one for ever.
         self.depth = if answers.values().all(Result::is_ok) {
