@@ -54,7 +54,8 @@ async fn a_frozen_gateway_has_the_watchdog_reset_the_box() -> Result<()> {
     flashed.machine.started("a", 1).await?;
     flashed.acked(50).await?;
     // A gateway that ends is started again by init, without the watchdog.
-    let kill = "p=$(cat /run/gateway.pid); kill -9 $p; sleep 3; [ $p != $(cat /run/gateway.pid) ]";
+    let kill = "p=$(cat /run/gateway.pid); kill -9 $p; \
+                until [ $p != $(cat /run/gateway.pid) ]; do sleep 1; done";
     flashed.machine.run(kill).await?.with(0, "")?;
     flashed.acked(50).await?;
     // One that has not answered yet is given minutes for its start.
