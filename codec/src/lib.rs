@@ -271,6 +271,7 @@ mod imei;
 pub mod io;
 pub mod login;
 pub mod message;
+pub mod nmea;
 #[cfg(feature = "alloc")]
 pub mod owned;
 pub mod payload;
