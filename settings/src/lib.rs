@@ -1,8 +1,9 @@
 //! How a Milepost binary gets from what was typed to what is meant, with the origin of every value.
 //!
 //! Gateway and cloud may not import each other, yet both read one TOML file, then the environment,
-//! then typed values. This crate is that reading and nothing else: file text and environment pairs
-//! are handed in, so it opens no file, reads no variable and can be tested with strings.
+//! then typed values, and both let people in by a file of tokens ([`TokenBook`]). This crate is that
+//! reading and nothing else: file text and environment pairs are handed in, so it opens no file, reads
+//! no variable and can be tested with strings.
 //!
 //! Invariants:
 //! - Later layers win: built-in default, file, founding name (`REDIS_URL`), `GATEWAY__UPLINK__URL`.
@@ -45,6 +46,7 @@ mod layers;
 mod mask;
 mod nearest;
 mod redis_address;
+mod tokens;
 mod typed;
 mod units;
 mod urls;
@@ -55,5 +57,9 @@ pub use key::Key;
 pub use layers::{Row, Settings};
 pub use mask::without_password;
 pub use redis_address::{RedisAddress, RedisNames};
-pub use units::duration;
+pub use tokens::{
+    HASHED, Hasher, Holder, LineFault, PLAIN, TOKEN_BYTES_MIN, TokenBook, TokenHash,
+    TokenLineError, is_token_name,
+};
+pub use units::{bytes, duration};
 pub use urls::redis_urls;

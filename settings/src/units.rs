@@ -28,7 +28,8 @@ const DURATION_UNITS_MS: &[(&str, u64)] = &[
 ];
 
 /// `4GiB`, `64 KiB`, `4096`, letters in any case. `None` for anything else or above `u64::MAX`.
-pub(crate) fn bytes(text: &str) -> Option<u64> {
+#[must_use]
+pub fn bytes(text: &str) -> Option<u64> {
     number_with_unit(text, BYTE_UNITS)
 }
 
