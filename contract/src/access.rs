@@ -201,7 +201,8 @@ pub fn gateway(id: &GatewayId, streams: &Streams, in_cluster: bool) -> Vec<Strin
     }
     // A selector of its own: how the groups stand may be read, what is in the stream may not.
     let mut selector: Vec<String> = streams.with("%R~").collect();
-    selector.extend(owned(["+xinfo|groups", "+xinfo|stream"]));
+    // Not `xinfo|stream`: that shows the first and the last entry, which are others' telemetry.
+    selector.extend(owned(["+xinfo|groups"]));
     words.push(format!("({})", selector.join(" ")));
     words
 }
@@ -300,10 +301,7 @@ mod tests {
                 "{word}"
             );
         }
-        assert_eq!(
-            words.last().unwrap(),
-            "(%R~telemetry:* +xinfo|groups +xinfo|stream)"
-        );
+        assert_eq!(words.last().unwrap(), "(%R~telemetry:* +xinfo|groups)");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::envelope::{Coding, ENVELOPES_MAX, Envelope, Payload, PayloadError};
 use crate::id::{GatewayId, IdError, SpoolId, SpoolSeq};
+use crate::kind::Kind;
 use crate::ledger::{self, Gap, GapError};
 use crate::settled::{SettledError, SettledRanges};
 use crate::version::{ENTRY_VERSION_EXACT, ENTRY_VERSION_WRITTEN, ENTRY_VERSIONS_READ};
@@ -43,33 +44,6 @@ pub mod field {
     pub const CODING: &str = "c";
     /// Payload.
     pub const DATA: &str = "d";
-}
-
-/// What the payload holds; the decoder is chosen by this and never guessed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Teltonika data fields as received.
-    Teltonika,
-    /// A kind of a later version.
-    Other(String),
-}
-
-impl Kind {
-    /// The word on the wire.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Teltonika => "teltonika",
-            Self::Other(word) => word,
-        }
-    }
-
-    fn from_word(word: &str) -> Self {
-        match word {
-            "teltonika" => Self::Teltonika,
-            other => Self::Other(other.to_owned()),
-        }
-    }
 }
 
 /// One stream item.

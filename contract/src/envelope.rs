@@ -130,6 +130,10 @@ pub enum Transport {
     Udp,
     /// TCP inside TLS.
     Tls,
+    /// A request to the HTTP door.
+    Http,
+    /// A wire: RS-232.
+    Serial,
     /// A number this build does not know.
     Other(u8),
 }
@@ -142,6 +146,8 @@ impl Transport {
             Self::Tcp => 0,
             Self::Udp => 1,
             Self::Tls => 2,
+            Self::Http => 3,
+            Self::Serial => 4,
             Self::Other(number) => number,
         }
     }
@@ -153,6 +159,8 @@ impl Transport {
             0 => Self::Tcp,
             1 => Self::Udp,
             2 => Self::Tls,
+            3 => Self::Http,
+            4 => Self::Serial,
             other => Self::Other(other),
         }
     }
@@ -220,6 +228,7 @@ pub struct Envelope<'a> {
     /// AVL records inside as the frame's first count says; 0 for messages.
     pub record_count: u32,
     /// For kind `teltonika`: the data field, codec id … second count, CRC checked and dropped.
+    /// For other kinds see [`crate::Kind`].
     pub bytes: &'a [u8],
 }
 

@@ -8,6 +8,7 @@
 
 use crate::envelope::Device;
 use crate::id::GatewayId;
+use crate::kind::Kind;
 
 /// Stream that carries Teltonika data when nothing else is configured.
 pub const STREAM_TELTONIKA: &str = "telemetry:teltonika";
@@ -68,6 +69,22 @@ pub fn is_shard_of(key: &str, stream: &str) -> bool {
         .strip_prefix(stream)
         .and_then(|rest| rest.strip_prefix(':'));
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// The stream for entries of `kind`: `telemetry:<vendor>`. `configured` is that of Teltonika, whatever
+/// its name, and of kinds that this build does not know: there somebody reads.
+#[must_use]
+pub fn stream_of(kind: &Kind, configured: &str) -> String {
+    match kind {
+        Kind::Teltonika | Kind::Other(_) => configured.to_owned(),
+        known => stream(known.vendor()),
+    }
+}
+
+/// The streams of all other vendors than Teltonika.
+pub fn other_streams() -> impl Iterator<Item = String> {
+    let others = Kind::known().filter(|kind| *kind != Kind::Teltonika);
+    others.map(|kind| stream(kind.vendor()))
 }
 
 /// Which shard a device belongs to: xxh3-64 of its text form (IMEI: 15 digits) modulo `shards`.

@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use contract::{Coding, CommandResponse, Device, Entry, Order, Payload, SettledRanges, SpoolSeq};
+use contract::{
+    Coding, CommandResponse, Device, Entry, Order, Payload, SettledRanges, SpoolSeq, position,
+};
 use serde_json::Value;
 
 fn golden(name: &str) -> Value {
@@ -156,4 +158,29 @@ fn floor_of_version_1_is_read_and_written_alike() {
             assert_eq!(settled.contains(seq), expected, "{seq}");
         }
     }
+}
+
+#[test]
+fn positions_of_version_1_are_read_and_written_alike() {
+    let golden = golden("position.json");
+    let packed = bytes(&golden["mp"]);
+    let positions = position::unpack(&packed).expect("golden positions read");
+    let expected = golden["positions"].as_array().expect("a list");
+    assert_eq!(positions.len(), expected.len());
+    for (position, expected) in positions.iter().zip(expected) {
+        assert_eq!(position.time_ms, expected["time_ms"]);
+        assert_eq!(position.latitude, expected["latitude"]);
+        assert_eq!(position.longitude, expected["longitude"]);
+        for (number, field) in [
+            (position.altitude_m, "altitude_m"),
+            (position.heading_deg, "heading_deg"),
+            (position.speed_kmh, "speed_kmh"),
+            (position.accuracy_m, "accuracy_m"),
+        ] {
+            assert_eq!(number, expected[field].as_f64(), "{field}");
+        }
+        let attributes = Value::Object(position.attributes.clone());
+        assert_eq!(attributes, expected["attributes"]);
+    }
+    assert_eq!(position::pack(&positions).expect("packs"), packed);
 }
