@@ -2,24 +2,26 @@
 //!
 //! Invariant: a [`Durable`] is made in this crate alone, after the sync of the commit it names.
 
-use contract::{Device, Envelope, Gap, Lane, SpoolId, SpoolSeq, Transport};
+use contract::{Device, Envelope, Gap, Kind, Lane, SpoolId, SpoolSeq, Transport};
 
 /// One frame to keep.
 #[derive(Clone, Debug)]
 pub struct Append {
     /// Who sent it.
     pub device: Device,
+    /// What the bytes are. Only a kind with a number can be kept.
+    pub kind: Kind,
     /// How it came.
     pub transport: Transport,
     /// How urgent: which of the three logs keeps it.
     pub lane: Lane,
     /// Gateway clock, milliseconds since 1970 UTC.
     pub received_at_ms: u64,
-    /// AVL records the frame's first count claims.
+    /// AVL records the frame's first count claims; positions or sentences of other kinds.
     pub record_count: u32,
     /// Does it hold a record of priority Panic?
     pub panic: bool,
-    /// The data field.
+    /// The data field, or what the kind says.
     pub bytes: Vec<u8>,
 }
 
@@ -76,6 +78,8 @@ pub struct Stored {
     pub at: Position,
     /// As in [`Append`].
     pub received_at_ms: u64,
+    /// As in [`Append`]. One that this build does not know keeps its number.
+    pub kind: Kind,
     /// As in [`Append`].
     pub device: Device,
     /// As in [`Append`].
@@ -91,7 +95,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// The envelope for the wire.
+    /// The envelope for the wire; its kind stands in the entry around it.
     #[must_use]
     pub fn envelope(&self) -> Envelope<'_> {
         Envelope {

@@ -5,7 +5,7 @@
 
 use contract::{GapReason, Lane};
 
-use crate::format::envelope::Envelopes;
+use crate::format::envelope::{Envelopes, Read};
 use crate::fs::Fs;
 use crate::index::{Index, Part, Segment, State};
 use crate::walk::{Step, WINDOW_BYTES_MAX, walk};
@@ -116,7 +116,7 @@ impl<F: Fs> SpoolWriter<F> {
         let (mut unpacked, envelope_max) = (Vec::new(), geometry.envelope_bytes_max);
         let count = |_: u64, commit: &crate::format::Commit<'_>| {
             let raw = commit.raw(&mut unpacked, envelope_max).unwrap_or_default();
-            for envelope in Envelopes::new(raw, commit.first) {
+            for Read { envelope, .. } in Envelopes::new(raw, commit.first) {
                 let holds = |p: &Part| {
                     p.spool == commit.spool && p.first <= envelope.seq && envelope.seq <= p.last
                 };

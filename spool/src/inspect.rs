@@ -12,7 +12,7 @@ use std::sync::Arc;
 use contract::{Gap, GatewayId, Lane, SpoolId, SpoolSeq};
 
 use crate::cursor;
-use crate::format::envelope::Envelopes;
+use crate::format::envelope::{Envelopes, Read};
 use crate::format::{Commit, FLAG_ZSTD, HEADER_BYTES, Kind, commit};
 use crate::fs::{Fs, FsFile};
 use crate::index::{Index, Segment, holes};
@@ -275,7 +275,8 @@ impl<F: Fs> View<F> {
             let mut there = There::new();
             let walked = self.walk(segment, |offset, commit| {
                 let raw = commit.raw(&mut unpacked, self.geometry.envelope_bytes_max);
-                for envelope in Envelopes::new(raw.unwrap_or_default(), commit.first) {
+                let envelopes = Envelopes::new(raw.unwrap_or_default(), commit.first);
+                for Read { envelope, kind } in envelopes {
                     let (spool, seq) = (commit.spool, envelope.seq);
                     let ranges = there.entry(spool).or_default();
                     ranges.insert(seq.get(), seq.get());
@@ -285,6 +286,7 @@ impl<F: Fs> View<F> {
                         continue;
                     }
                     goes_on = visit(Stored {
+                        kind,
                         spool,
                         seq,
                         at: Position {

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use contract::{Gap, GapReason, Lane, SettledRanges, SpoolId, SpoolSeq};
 
-use crate::format::envelope::Envelopes;
+use crate::format::envelope::{Envelopes, Read};
 use crate::format::{Commit, FLAG_ZSTD, HEADER_BYTES, commit};
 use crate::fs::Fs;
 use crate::index::{Part, Segment, State};
@@ -307,8 +307,10 @@ impl<F: Fs> SpoolReader<F> {
             let is_here = commit.flags & FLAG_ZSTD == 0 || segment.holds(spool, seq);
             is_here && (whole || open.iter().any(|&(a, z)| a <= seq.get() && seq.get() <= z))
         };
-        for envelope in Envelopes::new(raw, first).filter(|e| is_open(e.seq)) {
+        let envelopes = Envelopes::new(raw, first);
+        for Read { envelope, kind } in envelopes.filter(|read| is_open(read.envelope.seq)) {
             out.push(Stored {
+                kind,
                 spool,
                 seq: envelope.seq,
                 at,

@@ -92,6 +92,7 @@ fn twenty_million_records_fit_in_a_gibibyte() {
     for number in 0..RECORDS {
         let (device, at_ms) = (number % DEVICES, 1_760_000_000_000 + number * 10);
         let append = Append {
+            kind: contract::Kind::Teltonika,
             device: Device::Imei(codec::Imei::from_u64(350_000_000_000_000 + device * 97).unwrap()),
             transport: Transport::Tcp,
             lane: Lane::Normal,

@@ -95,6 +95,7 @@ fn grown(frames: &mut Frames) -> SimFs {
 
 fn append(lane: Lane, bytes: Vec<u8>) -> Append {
     Append {
+        kind: contract::Kind::Teltonika,
         device: Device::Text("boat-1".to_owned()),
         transport: Transport::Tcp,
         lane,

@@ -122,6 +122,7 @@ impl Pair {
             .iter()
             .enumerate()
             .map(|(n, &(lane, bytes))| Append {
+                kind: contract::Kind::Teltonika,
                 device: Device::Text("boat-1".to_owned()),
                 transport: Transport::Tcp,
                 lane: Lane::ALL[lane],

@@ -63,6 +63,7 @@ impl Fleet {
         let bytes = self.frame(number as usize, at_ms);
         let imei = Imei::from_u64(350_000_000_000_000 + number).expect("fifteen digits");
         Append {
+            kind: contract::Kind::Teltonika,
             device: Device::Imei(imei),
             transport: Transport::Tcp,
             lane: Lane::Normal,
@@ -130,6 +131,7 @@ pub fn blob(number: u64, bytes: usize) -> Append {
     let mut dice = Dice(number);
     content.iter_mut().for_each(|b| *b = dice.below(256) as u8);
     Append {
+        kind: contract::Kind::Teltonika,
         device: Device::Imei(imei),
         transport: Transport::Tcp,
         lane: Lane::Normal,

@@ -29,6 +29,7 @@ fn append(number: u64) -> Append {
     let bytes = 8 + (number.wrapping_mul(0x9e37_79b9) % 3000) as usize;
     let frame = number.to_le_bytes().into_iter().cycle().take(bytes);
     Append {
+        kind: contract::Kind::Teltonika,
         device: Device::Text("boat-1".to_owned()),
         transport: Transport::Tcp,
         lane: Lane::ALL[(number % 3) as usize],

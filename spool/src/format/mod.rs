@@ -9,7 +9,7 @@
 //! commit   | magic u32 | key u64 | segment id u64 | body bytes u32 | first seq u64 | count u32 | flags u32 | CRC32C u32 | body
 //! body     | envelope × count                      in a log segment
 //!          | origin spool u64 | raw bytes u32 | zstd of envelope × count      in a compacted one
-//! envelope | bytes u32 | received_at_ms u64 | transport u8 | lane u8 | device kind u8 | 0 u8 | record_count u32 | device | frame
+//! envelope | bytes u32 | received_at_ms u64 | transport u8 | lane u8 | device kind u8 | kind u8 | record_count u32 | device | frame
 //! device   | kind 0: IMEI u64    kind 1: length u16, text
 //! ```
 //! The key is the spool id of the opening and lane that wrote the segment. It is random and never

@@ -90,7 +90,7 @@ fn note(
     let mut unpacked = Vec::new();
     let raw = commit.raw(&mut unpacked, geometry.envelope_bytes_max);
     let lane = Envelopes::new(raw.unwrap_or_default(), commit.first).next();
-    let Some(lane) = lane.map(|envelope| envelope.lane) else {
+    let Some(lane) = lane.map(|read| read.envelope.lane) else {
         return;
     };
     *header = Some(SegmentHeader {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: two frames with different numbers differ, so that one read back names its attempt.
 
-use contract::{Device, Lane, Transport};
+use contract::{Device, Kind, Lane, Transport};
 
 use crate::fs::sim::Chance;
 use crate::{Append, Stored};
@@ -44,6 +44,8 @@ impl Attempt {
         }
         Append {
             device,
+            // Also some that this build does not know.
+            kind: Kind::from_u8((number % 6) as u8),
             transport: Transport::from_u8((number % 4) as u8),
             lane: self.lane,
             received_at_ms: 1_700_000_000_000 + number,
@@ -58,6 +60,7 @@ impl Attempt {
         let append = self.append();
         append.bytes == stored.bytes
             && append.device == stored.device
+            && append.kind == stored.kind
             && append.transport == stored.transport
             && append.lane == stored.lane
             && append.received_at_ms == stored.received_at_ms

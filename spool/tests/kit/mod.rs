@@ -45,6 +45,7 @@ pub(crate) fn frame(number: u64, lane: Lane, bytes: usize) -> Append {
     let mut content = number.to_le_bytes().to_vec();
     content.resize(bytes.max(8), u8::try_from(number % 251).unwrap());
     Append {
+        kind: contract::Kind::Teltonika,
         device: Device::Imei("356307042441013".parse().unwrap()),
         transport: Transport::Tcp,
         lane,
