@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 /// What the light says, from best to worst, and that nobody is speaking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum LedState {
     /// Everything that came in went up. Green, lit, with a short dark wink.
     Moving,
@@ -19,6 +19,7 @@ pub enum LedState {
     /// Data is at risk, or trackers no longer get an ACK. Red, hectic.
     AtRisk,
     /// Dark: the gateway is not running.
+    #[default]
     Off,
 }
 

@@ -26,6 +26,7 @@ mod pin;
 pub mod power;
 mod profile;
 mod sensors;
+pub mod serial;
 mod table;
 mod watchdog;
 
@@ -40,5 +41,6 @@ pub use profile::{
     StatusLed, Storage, SupplyVoltage, WatchdogDevice,
 };
 pub use sensors::{PreEol, Readings, Sensors, StorageHealth};
+pub use serial::{NoSerialLine, SerialError, SerialLine, SerialPort};
 pub use table::Wrong;
 pub use watchdog::Watchdog;
