@@ -22,6 +22,8 @@ use crate::check::{offline_promise, when_full};
 use crate::config::Config;
 use crate::downlink::{Downlink, DownlinkConfig, Orders};
 use crate::events::Kind;
+#[cfg(feature = "ingest")]
+use crate::ingest::{IngestDoors, IngestError};
 use crate::listen::{Doors, Hall, ListenError};
 use crate::metrics::Metrics;
 use crate::roster::Roster;
@@ -29,6 +31,7 @@ use crate::spool::{OpenError, Spool};
 use crate::support;
 use crate::systemd::Manager;
 use crate::uplink::{self, Uplink};
+use crate::vitals::Vitals;
 
 /// Why the gateway cannot run.
 #[derive(Debug, Error)]
@@ -39,6 +42,10 @@ pub enum AppError {
     /// A tracker address is taken or not ours.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The HTTP doors cannot be opened.
+    #[cfg(feature = "ingest")]
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
     /// The files of `access` cannot be used.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -110,6 +117,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         identity: Arc::default(),
         settings: Arc::new(support::settings(&config.shown)),
         spool_dir: spool_dir.clone(),
+        forward_to: config.uplink.redis.shown(),
     };
     let pages = TaskTracker::new();
     let pages_stop = CancellationToken::new();
@@ -137,10 +145,26 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         stop.clone(),
     );
     let hall = Arc::new(hall.with_downlink(handle));
+    // All of them before anybody is let in: a door that cannot be opened ends the start, and who came
+    // in by then would be cut off.
     let open = Doors::open(&config.doors, &hall).await?;
     if let Some(identity) = open.identity() {
         // The first of them: nothing else sets it.
         let _ = parts.identity.set(identity);
+    }
+    #[cfg(feature = "ingest")]
+    if let Some(config) = config.ingest {
+        let open = IngestDoors::open(config, &hall).await?;
+        // Not held: the bell outlives the doors, and the spool ends with whoever holds it.
+        let ingest = Arc::downgrade(&open.ingest());
+        metrics
+            .panel
+            .reload
+            .hook("the tokens for HTTP", move || match ingest.upgrade() {
+                Some(ingest) => ingest.reload().map_err(Into::into),
+                None => Ok(()),
+            });
+        open.run(&doors, &sessions, stop.clone());
     }
     open.run(&doors, &sessions, stop.clone());
     let accept = access.status().to_words();
@@ -149,7 +173,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     let usage = spool.usage();
     tracing::info!(
         gateway = %config.gateway,
-        forward_to = %config.uplink.redis.shown(),
+        forward_to = parts.forward_to,
         stream = %config.uplink.stream,
         accept = accept,
         spool = %spool_dir.display(),
@@ -160,6 +184,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         when_full,
         "gateway started"
     );
+    if config.uplink.redis.is_direct() {
+        tracing::info!(
+            "records go straight to a cloud on this machine; commands are not carried without Redis"
+        );
+    }
     let drain = config.uplink.drain;
     let uplink_stop = CancellationToken::new();
     let uplink = Uplink::new(config.uplink, spool.clone(), Arc::clone(&metrics));
@@ -169,6 +198,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
             downlink,
             commands,
             roster,
+            Vitals::new(spool.clone(), Arc::clone(&metrics)),
             Arc::clone(&metrics),
             stop.clone(),
         )

@@ -6,6 +6,8 @@ mod board;
 pub mod bundle;
 mod commands;
 mod doors;
+#[cfg(feature = "ingest")]
+mod ingest;
 mod panel;
 pub mod redis_address;
 mod uplink;
@@ -27,7 +29,7 @@ use crate::spool::{FullPolicy, RealFs, SpoolConfig};
 use crate::uplink::{ConnectError, UplinkConfig};
 
 pub use board::read as board;
-pub use doors::access;
+pub use doors::{access, serial_lines};
 pub use panel::http_addr;
 pub(crate) use uplink::SHARDS_MAX;
 pub use uplink::redis;
@@ -48,7 +50,17 @@ pub static KEYS: &[Key] = &[
     ),
     Key::new("listen.tcp", "Addresses for trackers over TCP.").default("0.0.0.0:5027"),
     Key::new("listen.udp", "Addresses for trackers over UDP.").default(""),
+    Key::new(
+        "listen.nmea",
+        "Addresses for devices that send sentences of NMEA 0183 over TCP.",
+    )
+    .default(""),
     Key::new("listen.tls", "Addresses for trackers over TLS.").default(""),
+    Key::new(
+        "listen.serial",
+        "Serial lines for trackers wired by RS-232, with speed and kind if not 115200-8N1: /dev/ttyUSB0, /dev/ttyS1@9600, /dev/ttyS1@9600-8E1.",
+    )
+    .default(""),
     Key::new("listen.tls_cert", "Certificate for trackers, PEM; read again when it changes."),
     Key::new("listen.tls_key", "Its key, PEM."),
     Key::new(
@@ -85,6 +97,20 @@ pub static KEYS: &[Key] = &[
         "Largest frame, header and checksum included.",
     )
     .default("65535"),
+    #[cfg(feature = "ingest")]
+    ingest::HTTP,
+    #[cfg(feature = "ingest")]
+    ingest::HTTPS,
+    #[cfg(feature = "ingest")]
+    ingest::TOKENS,
+    #[cfg(feature = "ingest")]
+    ingest::OPEN,
+    #[cfg(feature = "ingest")]
+    ingest::BODY,
+    #[cfg(feature = "ingest")]
+    ingest::MEMORY,
+    #[cfg(feature = "ingest")]
+    ingest::CONNECTIONS,
     Key::new(
         "access.mode",
         "Who may log in: learn (everybody for access.learn_for, then who was seen), list (who is in access.list), open (everybody).",
@@ -121,7 +147,7 @@ pub static KEYS: &[Key] = &[
     .default("0s"),
     Key::new(
         "uplink.url",
-        "Redis: rediss://user:password@host:port/; several nodes of a cluster with commas between them.",
+        "Redis: rediss://user:password@host:port/; several nodes of a cluster with commas between them; or unix:/path of a cloud on this machine (its spool.socket), without Redis.",
     )
     .aliases(&["REDIS_URL"])
     .default("redis://127.0.0.1:6379/")
@@ -252,6 +278,10 @@ pub enum ConfigError {
     /// The certificate for trackers cannot be used.
     #[error("listen.tls")]
     Tls(#[source] IdentityError),
+    /// The HTTP doors cannot be opened so.
+    #[cfg(feature = "ingest")]
+    #[error(transparent)]
+    Ingest(#[from] crate::ingest::IngestError),
 }
 
 /// Everything the parts need.
@@ -262,6 +292,9 @@ pub struct Config {
     pub doors: DoorsConfig,
     /// For what is behind them.
     pub listen: ListenConfig,
+    /// The HTTP doors, if there are any.
+    #[cfg(feature = "ingest")]
+    pub ingest: Option<crate::ingest::IngestConfig>,
     /// Who may log in.
     pub access: AccessConfig,
     /// For the spool.
@@ -328,12 +361,14 @@ impl Config {
             commands: commands::read(settings, &gateway, &uplink)?,
             doors: doors::doors(settings)?,
             listen: doors::listen(settings)?,
+            #[cfg(feature = "ingest")]
+            ingest: ingest::read(settings)?,
             access: {
                 let access = doors::access(settings)?;
                 access.check().map_err(ConfigError::List)?;
                 access
             },
-            spool: spool(settings, gateway.clone(), dir)?,
+            spool: spool(settings, gateway.clone(), dir, &uplink)?,
             uplink,
             http: http_addr(settings)?,
             board: board::read(settings)?,
@@ -354,8 +389,10 @@ impl Config {
         commands::read(settings, &gateway, &uplink)?;
         doors::addresses(settings)?;
         doors::listen(settings)?;
+        #[cfg(feature = "ingest")]
+        ingest::values(settings)?;
         doors::access(settings)?;
-        spool(settings, gateway, dir)?;
+        spool(settings, gateway, dir, &uplink)?;
         http_addr(settings)?;
         board::check_values(settings)?;
         log(settings)?;
@@ -367,16 +404,23 @@ fn spool(
     settings: &Settings,
     gateway: GatewayId,
     dir: PathBuf,
+    uplink: &UplinkConfig,
 ) -> Result<SpoolConfig, ConfigError> {
+    let full = match settings.choice("spool.full", &SPOOL_FULL)? {
+        // Who takes entries there keeps none of them but in memory.
+        "trust-redis" if uplink.redis.is_direct() => {
+            let expected = "refuse or drop-oldest: there is no Redis behind a unix: address";
+            return Err(settings.invalid("spool.full", expected, None).into());
+        }
+        "trust-redis" => FullPolicy::TrustRedis,
+        "drop-oldest" => FullPolicy::DropOldest,
+        _ => FullPolicy::Refuse,
+    };
     Ok(SpoolConfig {
         gateway,
         dir,
         bytes_max: doors::spool_bytes_max(settings)?,
-        full: match settings.choice("spool.full", &SPOOL_FULL)? {
-            "trust-redis" => FullPolicy::TrustRedis,
-            "drop-oldest" => FullPolicy::DropOldest,
-            _ => FullPolicy::Refuse,
-        },
+        full,
         commit_interval_min: commit_interval_min(settings)?,
     })
 }

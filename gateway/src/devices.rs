@@ -294,6 +294,8 @@ pub fn transport_word(transport: Transport) -> &'static str {
         Transport::Tcp => "tcp",
         Transport::Udp => "udp",
         Transport::Tls => "tls",
+        Transport::Http => "http",
+        Transport::Serial => "serial",
         Transport::Other(_) => "other",
     }
 }

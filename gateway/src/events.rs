@@ -64,6 +64,10 @@ pub enum Kind {
     PowerFailing,
     /// It is back.
     PowerBack,
+    /// A serial line is not there, or cannot be had.
+    SerialLost,
+    /// It is here.
+    SerialBack,
     /// An operator took an order back.
     CommandCancelled,
     /// An operator opened or closed the learn window.
@@ -102,6 +106,8 @@ impl Kind {
             Self::Stuck => "stuck",
             Self::PowerFailing => "power-failing",
             Self::PowerBack => "power-back",
+            Self::SerialLost => "serial-lost",
+            Self::SerialBack => "serial-back",
             Self::CommandCancelled => "command-cancelled",
             Self::LearnWindow => "learn-window",
             Self::Other(code) => code,
@@ -124,6 +130,7 @@ impl Kind {
                 | Self::Certificate
                 | Self::Stuck
                 | Self::PowerFailing
+                | Self::SerialLost
         )
     }
 }

@@ -8,6 +8,9 @@
 
 mod doors;
 pub mod downlink;
+#[cfg(feature = "ingest")]
+mod ingest;
+pub mod lines;
 pub(crate) mod process;
 mod text;
 mod uplink;
@@ -33,6 +36,9 @@ type LaneFigure = fn(&LaneUsage) -> u64;
 pub struct Metrics {
     /// What was shed at the doors, and datagrams.
     pub doors: DoorMetrics,
+    /// Requests to the HTTP door.
+    #[cfg(feature = "ingest")]
+    pub ingest: ingest::IngestMetrics,
     connections: AtomicU64,
     connections_total: AtomicU64,
     logins_accepted: AtomicU64,
@@ -364,6 +370,8 @@ impl Metrics {
             text.one(name, kind, help, value);
         }
         self.doors.write_prometheus(&mut text);
+        #[cfg(feature = "ingest")]
+        self.ingest.write_prometheus(&mut text);
         if let Some(days) = days_left {
             let help = "Days until the spool is full without a link, at the rate of the last two.";
             text.one("spool_left_days", "gauge", help, days);
@@ -438,6 +446,11 @@ mod tests {
                 "datagrams_total" => Datagram::ALL.len(),
                 "uplink_trouble" => Cause::ALL.len(),
                 lane if lane.contains("_lane_") => Lane::ALL.len(),
+                #[cfg(feature = "ingest")]
+                of_ingest if of_ingest.starts_with("ingest_") => {
+                    let known = ingest::SAMPLES.iter().find(|(name, _)| *name == of_ingest);
+                    known.unwrap().1
+                }
                 _ => 1,
             };
             assert_eq!(*samples, expected, "{name}");

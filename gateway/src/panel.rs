@@ -4,7 +4,6 @@
 //!
 //! Invariant: nothing told here is ever waited for, and nothing depends on anybody watching.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use codec::Imei;
@@ -14,6 +13,7 @@ use crate::board::Shown;
 use crate::devices::{Devices, codec_word, transport_word};
 use crate::events::{Events, Kind};
 use crate::logbook;
+use crate::peer::Peer;
 use crate::progress::Progress;
 use crate::reload::Reload;
 use crate::tap::Taps;
@@ -66,7 +66,7 @@ impl Panel {
     }
 
     /// A tracker logged in.
-    pub fn tracker_accepted(&self, imei: Imei, peer: SocketAddr) {
+    pub fn tracker_accepted(&self, imei: Imei, peer: Peer) {
         tracing::info!(%peer, imei = %logbook::imei(imei), "tracker accepted");
         self.events
             .note(Kind::TrackerAccepted, Some(imei), "tracker accepted");
@@ -74,7 +74,7 @@ impl Panel {
 
     /// A datagram of `imei` is durable. The first one, or the first after a long silence, is what a
     /// login is at the other doors.
-    pub fn datagram_kept(&self, imei: Imei, data: &[u8], received_at_ms: u64, peer: SocketAddr) {
+    pub fn datagram_kept(&self, imei: Imei, data: &[u8], received_at_ms: u64, peer: Peer) {
         let last_ms = self.devices.get(imei).map(|device| device.last_seen_ms);
         let silence_ms = last_ms.map(|last_ms| received_at_ms.saturating_sub(last_ms));
         if silence_ms.is_none_or(|ms| ms >= DATAGRAM_SILENCE_MS) {
@@ -94,7 +94,7 @@ impl Panel {
     }
 
     /// A second connection with its IMEI took a tracker's place.
-    pub fn tracker_displaced(&self, imei: Imei, peer: SocketAddr) {
+    pub fn tracker_displaced(&self, imei: Imei, peer: Peer) {
         tracing::info!(%peer, imei = %logbook::imei(imei), "a newer connection of this tracker took its place");
         self.events.note(
             Kind::TrackerDisplaced,
@@ -104,7 +104,7 @@ impl Panel {
     }
 
     /// A frame came with a wrong checksum.
-    pub fn frame_damaged(&self, imei: Option<Imei>, peer: SocketAddr) {
+    pub fn frame_damaged(&self, imei: Option<Imei>, peer: Peer) {
         tracing::warn!(%peer, imei = imei.map(|imei| tracing::field::display(logbook::imei(imei))), "frame checksum wrong: answered 0, the tracker will send it again");
         self.events.note(
             Kind::FrameDamaged,

@@ -15,8 +15,8 @@ use world::{FRAME_1, Options, Tracker, World, frame, login, until};
 const VAN: &str = "356307042441013";
 const TRUCK: &str = "123456789012345";
 
-fn peer() -> std::net::IpAddr {
-    "192.0.2.1".parse().unwrap()
+fn peer() -> gateway::peer::Peer {
+    gateway::peer::Peer::Line("/dev/ttyS1")
 }
 
 fn list(path: &Path) -> AccessConfig {
@@ -93,7 +93,7 @@ async fn a_refused_tracker_hears_no_and_is_listed_until_it_is_allowed() {
     let refused = world.access.refused();
     assert_eq!((refused.len(), refused[0].count), (1, 2));
     assert_eq!(refused[0].nearest, Some(VAN.parse().unwrap()));
-    assert_eq!(refused[0].peer, addr.ip());
+    assert_eq!(refused[0].peer, addr.ip().into());
     assert!(refused[0].last_seen_ms > 0);
     let shown = serde_json::to_value(&refused[0]).unwrap();
     assert_eq!(shown["imei"], "356307042441031");

@@ -12,6 +12,9 @@ use world::{FRAME_1, FRAME_2, Options, Tracker, World, frame, limits, login, unt
 
 const IMEI: &str = "356307042441013";
 
+/// As in the many descriptions of this sentence.
+const SENTENCE: &[u8] = b"$GPRMC,225446,A,4916.45,N,12311.12,W,000.5,054.7,191194,020.3,E*68\r\n";
+
 fn world(change: impl FnOnce(&mut ListenConfig)) -> World {
     let mut options = Options::default();
     change(&mut options.listen);
@@ -175,4 +178,25 @@ async fn a_lost_ack_makes_the_tracker_repeat_and_both_copies_are_kept() {
     again.say(&frame(FRAME_2).repeat(2)).await;
     again.hears(&[0, 0, 0, 2, 0, 0, 0, 2]).await;
     assert_eq!(durable(), 6);
+}
+
+#[tokio::test]
+async fn a_device_that_sent_whole_sentences_owes_nothing() {
+    let world = world(|listen| listen.memory_bytes_max = 4_096);
+    let addr = world.nmea().await;
+    let mut devices = Vec::new();
+    for number in 0..10 {
+        let mut device = Tracker::dial(addr).await;
+        device.say(format!("{}\r\n", imei(number)).as_bytes()).await;
+        devices.push(device);
+    }
+    // The second is looked at when all is counted that the first one left.
+    for kept in [10, 20] {
+        for device in &mut devices {
+            device.say(SENTENCE).await;
+        }
+        until("all is kept", || world.spool.usage().backlog() == kept).await;
+    }
+    assert_eq!(world.metrics.doors.shed_count(Shed::Memory), 0);
+    assert_eq!(world.counted("connections"), 10);
 }

@@ -25,6 +25,7 @@ fn a_command_may_stand_between_frames_and_nowhere_else() {
         .build()
         .unwrap();
     let append = Append {
+        kind: contract::Kind::Teltonika,
         device: contract::Device::Text("t".into()),
         transport: contract::Transport::Tcp,
         lane: contract::Lane::Normal,

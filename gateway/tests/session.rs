@@ -73,6 +73,7 @@ impl World {
 
     fn receipt(&self, record_count: u32) -> Durable {
         let append = Append {
+            kind: contract::Kind::Teltonika,
             device: contract::Device::Text("t".into()),
             transport: contract::Transport::Tcp,
             lane: Lane::Normal,
@@ -347,4 +348,60 @@ fn every_kind_of_silence_ends_at_its_own_deadline() {
         idle.on_timeout(start + second * 1100),
         Some(Effect::Close(None, CloseReason::IdleTimeout(_)))
     ));
+}
+
+/// A wire cannot be hung up: what cannot be followed is skipped, half a frame ends with a silence, and
+/// a login counts at any time.
+#[test]
+fn a_wire_goes_on_where_a_connection_ends() {
+    let world = World::new();
+    let start = Instant::now();
+    let mut wire = Session::on_wire(limits(), start);
+    let both = [&[0xAA, 0, 0][..], &login(), &frame(FRAME_1)].concat();
+    let (said, kept, closed) = world.talk(&mut wire, &[&both], start);
+    assert_eq!((said, kept.len(), closed), (vec![1, 0, 0, 0, 1], 1, None));
+    assert_eq!(wire.take_skipped(), 3);
+    let half = &frame(FRAME_1)[..30];
+    let mut rest = half;
+    assert!(wire.on_bytes(&mut rest, start).is_none() && rest.len() == half.len());
+    assert!(!wire.may_command(), "a frame is arriving");
+    let silent = start + gateway::session::wire::SILENCE;
+    assert_eq!(wire.deadline(), silent);
+    assert!(wire.on_timeout(silent - Duration::from_millis(1)).is_none());
+    assert!(wire.on_bytes(&mut rest, silent).is_none() && rest.len() == half.len());
+    assert!(wire.on_timeout(silent).is_none(), "nobody is hung up on");
+    assert!(wire.on_bytes(&mut rest, silent).is_none() && rest.is_empty());
+    assert!(wire.may_command());
+    assert_eq!(wire.take_skipped() as usize, half.len());
+    assert_eq!(wire.deadline(), start + limits().idle_timeout);
+    let (said, kept, closed) = world.talk(&mut wire, &[&login(), &frame(FRAME_2)], silent);
+    assert_eq!((said, kept.len(), closed), (vec![1, 0, 0, 0, 2], 1, None));
+    let idle = start + limits().idle_timeout;
+    let ended = wire.on_timeout(idle);
+    assert!(
+        matches!(
+            ended,
+            Some(Effect::Close(None, CloseReason::IdleTimeout(_)))
+        ),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn a_wire_with_nothing_but_noise_ends_at_the_handshake() {
+    let world = World::new();
+    let start = Instant::now();
+    let mut wire = Session::on_wire(limits(), start);
+    let (said, _, closed) = world.talk(&mut wire, &[&[0x55; 500]], start);
+    assert_eq!((said.len(), closed), (0, None));
+    let end = start + limits().handshake_timeout;
+    wire.on_read(end);
+    let ended = wire.on_timeout(end);
+    assert!(
+        matches!(
+            ended,
+            Some(Effect::Close(None, CloseReason::HandshakeTimeout(_)))
+        ),
+        "{ended:?}"
+    );
 }

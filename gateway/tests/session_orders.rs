@@ -93,6 +93,7 @@ fn receipts() -> &'static [Durable; 2] {
         let runtime = runtime.unwrap();
         [1, 2].map(|record_count| {
             let append = Append {
+                kind: contract::Kind::Teltonika,
                 device: contract::Device::Text("t".into()),
                 transport: contract::Transport::Tcp,
                 lane: Lane::Normal,

@@ -5,7 +5,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
 use std::path::Path;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use contract::{Device, Lane, Transport};
@@ -38,6 +41,7 @@ fn frame(number: u64, bytes: usize) -> Append {
     let mut data = number.to_be_bytes().to_vec();
     data.resize(bytes.max(8), number as u8);
     Append {
+        kind: contract::Kind::Teltonika,
         device: Device::Imei("356307042441013".parse().unwrap()),
         transport: Transport::Tcp,
         lane: Lane::Normal,
@@ -152,10 +156,9 @@ async fn commits_keep_their_distance_and_a_panic_record_does_not() {
     };
     let spool = Spool::open(config, bits(1)).unwrap().0;
     spool.append(frame(1, 100)).await.unwrap();
-    let waits = tokio::spawn({
-        let spool = spool.clone();
-        async move { spool.append(frame(2, 100)).await }
-    });
+    // In the queue from its first poll on.
+    let mut waits = pin!(spool.append(frame(2, 100)));
+    assert!(poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx).is_pending())).await);
     let alarm = Append {
         panic: true,
         lane: Lane::High,
@@ -163,7 +166,7 @@ async fn commits_keep_their_distance_and_a_panic_record_does_not() {
     };
     spool.append(alarm).await.unwrap();
     // What waited in the queue before it went with it: one more group, not an hour later.
-    waits.await.unwrap().unwrap();
+    waits.await.unwrap();
     assert_eq!(spool.tail().borrow().commits, 2);
     assert_eq!(spool.tail().borrow().panics, 1);
 }

@@ -7,6 +7,7 @@
 mod binary;
 mod cloud;
 mod crowd;
+mod doors;
 mod drain;
 mod frames;
 mod json;
@@ -72,6 +73,8 @@ enum Part {
     Drain,
     /// Bytes of the binary.
     Size,
+    /// Batches over HTTP against frames of trackers; only when asked for: boxes have no such door.
+    Doors,
 }
 
 /// How much of everything.
@@ -212,6 +215,9 @@ async fn measure(base: &Path, parts: &[Part], scale: &Scale) -> Result<bool> {
     }
     if wants(Part::Uplink) {
         uplink::run(base, scale).await.context("uplink")?;
+    }
+    if parts.contains(&Part::Doors) {
+        doors::run(base, scale).await.context("doors")?;
     }
     Ok(print::say_missed())
 }

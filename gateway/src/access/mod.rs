@@ -13,7 +13,6 @@ mod window;
 
 use std::collections::HashSet;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -29,6 +28,7 @@ pub use refused::RefusedDevice;
 use crate::chain::chain;
 use crate::clock;
 use crate::observe::in_words;
+use crate::peer::Peer;
 use crate::session::{ImeiList, Mode, Refusal, Verdict, decide};
 use refused::Refused;
 use window::{Window, whole_seconds};
@@ -245,7 +245,7 @@ impl Access {
     /// May `imei` talk? Returns after the IMEI is on disk when it had to be learned.
     /// # Errors
     /// [`Refusal`]; the device is then on the list of [`Access::refused`].
-    pub async fn ask(&self, imei: Imei, peer: IpAddr) -> Result<(), Refusal> {
+    pub async fn ask(&self, imei: Imei, peer: Peer) -> Result<(), Refusal> {
         let answer = match self.decide(imei) {
             Verdict::Accept => Ok(()),
             // Rare, and large: not part of what every silent connection carries.
@@ -256,7 +256,9 @@ impl Access {
         match &answer {
             Ok(()) => state.refused.forget(imei),
             Err(refusal) => {
-                state.refused.note(imei, refusal, peer, clock::now_ms());
+                state
+                    .refused
+                    .note(imei, refusal, peer.place(), clock::now_ms());
             }
         }
         answer
@@ -311,6 +313,12 @@ impl Access {
                 Err(Refusal::NotRemembered)
             }
         }
+    }
+
+    /// Must it stay out, whatever the mode is?
+    #[must_use]
+    pub fn denies(&self, imei: Imei) -> bool {
+        self.state().list.denies(imei)
     }
 
     /// Reads the files again, whether they seem changed or not. `Ok(true)` when who may talk is

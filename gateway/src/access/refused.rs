@@ -3,11 +3,11 @@
 //! Invariant: bounded; when it is full the one seen longest ago makes room.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use codec::Imei;
 use serde::Serialize;
 
+use crate::peer::Peer;
 use crate::session::Refusal;
 
 /// More than one depot ever mistypes, small enough for a page.
@@ -25,7 +25,7 @@ pub struct RefusedDevice {
     #[serde(serialize_with = "as_optional_text")]
     pub nearest: Option<Imei>,
     /// Where from, the last time.
-    pub peer: IpAddr,
+    pub peer: Peer,
     /// Milliseconds since 1970 UTC, the last time.
     pub last_seen_ms: u64,
     /// How often.
@@ -53,13 +53,7 @@ pub(super) struct Refused {
 
 impl Refused {
     /// `true` when it is new on the list: worth a line in the log.
-    pub(super) fn note(
-        &mut self,
-        imei: Imei,
-        refusal: &Refusal,
-        peer: IpAddr,
-        now_ms: u64,
-    ) -> bool {
+    pub(super) fn note(&mut self, imei: Imei, refusal: &Refusal, peer: Peer, now_ms: u64) -> bool {
         let nearest = match refusal {
             Refusal::NotListed { nearest, .. } | Refusal::WindowClosed { nearest, .. } => *nearest,
             Refusal::Denied | Refusal::NotRemembered => None,
@@ -103,7 +97,7 @@ mod tests {
     #[test]
     fn it_counts_and_the_oldest_makes_room() {
         let mut refused = Refused::default();
-        let peer = "192.0.2.1".parse().unwrap();
+        let peer = Peer::Line("/dev/ttyS1");
         let imei = |n: u64| Imei::from_u64(350_000_000_000_000 + n).unwrap();
         for n in 0..REFUSED_MAX as u64 {
             assert!(refused.note(imei(n), &Refusal::Denied, peer, n));

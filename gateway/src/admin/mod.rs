@@ -143,6 +143,10 @@ impl Admin {
             "board": self.metrics.panel.board.status(),
             "downlink": self.metrics.downlink.status(),
         });
+        #[cfg(feature = "ingest")]
+        {
+            status["ingest"] = self.metrics.ingest.status();
+        }
         let devices = serde_json::to_value(self.metrics.devices()).unwrap_or_default();
         if let (Value::Object(status), Value::Object(devices)) = (&mut status, devices) {
             status.extend(devices);
@@ -230,6 +234,7 @@ mod tests {
         );
         let keep = async |lane, received_at_ms| {
             let append = Append {
+                kind: contract::Kind::Teltonika,
                 device: Device::Text("test".to_owned()),
                 transport: Transport::Tcp,
                 lane,

@@ -40,6 +40,8 @@ pub struct Parts {
     pub settings: Arc<Value>,
     /// Where the spool is.
     pub spool_dir: PathBuf,
+    /// Where records go from here, without a password.
+    pub forward_to: String,
 }
 
 impl Parts {
@@ -48,6 +50,7 @@ impl Parts {
         if let Some(access) = &self.access {
             status["access"] = who_may_talk(access, style);
         }
+        status["uplink"]["forward_to"] = self.forward_to.as_str().into();
         status["downlink"]["enabled"] = self.downlink.is_some().into();
         let mut commands = self.commands(COMMANDS_SHOWN, OUTCOMES_SHOWN, style);
         for part in ["commands", "outcomes"] {
@@ -155,6 +158,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::access::{AccessConfig, AccessMode};
+    use crate::peer::Peer;
 
     #[tokio::test]
     async fn who_is_sent_away_is_shown_short_and_a_command_by_its_first_word() {
@@ -168,12 +172,13 @@ mod tests {
         };
         let access = Access::open(config).unwrap();
         let stranger = "356307042441031".parse().unwrap();
-        let asked = access.ask(stranger, "192.0.2.7".parse().unwrap()).await;
+        let asked = access.ask(stranger, Peer::Line("/dev/ttyS1")).await;
         assert!(asked.is_err());
         let shown = who_may_talk(&access, ImeiStyle::Short);
         assert_eq!(shown["accepts"], "1 listed IMEIs");
         assert_eq!(shown["refused"][0]["imei"], "35630…031");
         assert_eq!(shown["refused"][0]["nearest"], "35630…013");
+        assert_eq!(shown["refused"][0]["peer"], "/dev/ttyS1");
         for imei in ["356307042441031", "356307042441013"] {
             assert!(!shown.to_string().contains(imei), "{shown}");
         }

@@ -91,7 +91,9 @@ pub fn look_at_pem(cert: &[u8], key: &[u8], ca: &[u8], place: &Path, now_ms: u64
 /// What trackers over TLS are shown; whether it is usable at all is told among the settings.
 fn doors(look: &mut Look, settings: &Settings, now_ms: u64) {
     let path = settings.optional_path("listen.tls_cert").ok().flatten();
-    let Some(path) = path.filter(|_| settings.is_set("listen.tls")) else {
+    let is_shown = settings.is_set("listen.tls")
+        || cfg!(feature = "ingest") && settings.is_set("listen.https");
+    let Some(path) = path.filter(|_| is_shown) else {
         return;
     };
     let read = CertificateDer::pem_file_iter(&path);

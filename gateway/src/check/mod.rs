@@ -12,9 +12,12 @@ pub mod cert;
 pub mod clock;
 mod disk;
 mod finding;
+#[cfg(feature = "ingest")]
+mod ingest;
 mod offline;
 mod ports;
 mod redis;
+mod serial;
 mod settings;
 
 use std::path::Path;
@@ -48,6 +51,8 @@ pub async fn run(file: Option<&Path>, mut say: impl FnMut(&Finding)) -> u8 {
     tell(look);
     tell(board::look(&settings, is_running));
     tell(ports::look(&settings, is_running));
+    #[cfg(feature = "ingest")]
+    tell(ingest::look(&settings));
     tell(cert::look(&settings, wall::now_ms()));
     let (look, redis_ms) = redis::look(&settings).await;
     tell(look);

@@ -5,19 +5,22 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use ::settings::Settings;
 
-use super::Look;
+use super::{Look, serial};
 use crate::config::KEYS;
 use crate::explain::net as pages;
 
 /// Settings that list addresses for trackers; those that this build does not have are skipped.
-const TRACKERS: [&str; 3] = ["listen.tcp", "listen.udp", "listen.tls"];
+const TRACKERS: [&str; 4] = ["listen.tcp", "listen.udp", "listen.nmea", "listen.tls"];
+
+/// The same for positions over HTTP, where a loopback address is as good as any.
+const POSITIONS: [&str; 2] = ["listen.http", "listen.https"];
 
 /// `is_running`: a gateway holds our spool, so our own ports are taken by it.
 pub(super) fn look(settings: &Settings, is_running: bool) -> Look {
     let mut look = Look::new("listen");
     let known = |name: &&&'static str| KEYS.iter().any(|key| key.name == **name);
     let (mut doors, mut is_known) = (0, true);
-    for name in TRACKERS.iter().filter(known) {
+    for name in TRACKERS.iter().chain(&POSITIONS).filter(known) {
         if !settings.is_set(name) {
             continue;
         }
@@ -30,6 +33,10 @@ pub(super) fn look(settings: &Settings, is_running: bool) -> Look {
             doors += 1;
             one(&mut look, settings, name, addr, is_running);
         }
+    }
+    match serial::look(&mut look, settings, is_running) {
+        Some(lines) => doors += lines,
+        None => is_known = false,
     }
     if doors == 0 && is_known {
         look.bad(
@@ -73,7 +80,7 @@ fn one(look: &mut Look, settings: &Settings, name: &'static str, addr: SocketAdd
             "they ask for no password",
             "set http.listen = \"127.0.0.1:8080\", or put a firewall before it",
         );
-    } else if name != "http.listen" && is_loopback {
+    } else if TRACKERS.contains(&name) && is_loopback {
         look.bad(
             &pages::LOOPBACK,
             format!("trackers cannot reach {addr} from outside"),

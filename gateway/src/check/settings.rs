@@ -133,6 +133,8 @@ fn report(look: &mut Look, error: &ConfigError, file: Option<&Path>) {
             chain(error),
             "name one of those, or correct the file",
         ),
+        #[cfg(feature = "ingest")]
+        ConfigError::Ingest(error) => super::ingest::report(look, error),
         ConfigError::HalfTls => look.bad(
             &cert_pages::DOOR,
             "listen.tls has no certificate to show to trackers",

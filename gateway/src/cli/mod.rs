@@ -8,6 +8,8 @@ mod device;
 mod events;
 mod explain;
 mod import;
+#[cfg(feature = "ingest")]
+mod ingest;
 mod output;
 mod run;
 mod selftest;
@@ -82,6 +84,12 @@ enum Command {
     Device {
         #[command(subcommand)]
         command: device::DeviceCommand,
+    },
+    /// Positions over HTTP: who may post them.
+    #[cfg(feature = "ingest")]
+    Ingest {
+        #[command(subcommand)]
+        command: ingest::IngestCommand,
     },
     /// The commands for trackers that the running gateway holds.
     Cmd {
@@ -185,6 +193,8 @@ fn act(cli: &Cli) -> Result<(), Failure> {
         Command::Status(status) => status::act(status, &settings(cli)?),
         Command::Device { command } => device::act(command, &settings(cli)?),
         Command::Cmd { command } => cmd::act(command, &settings(cli)?),
+        #[cfg(feature = "ingest")]
+        Command::Ingest { command } => ingest::act(command, || settings(cli)),
         Command::Events(args) => events::act(args, &settings(cli)?),
         Command::Support(args) => support::act(args, file),
         Command::Update { command } => update::act(command, || settings(cli)),

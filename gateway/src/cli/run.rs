@@ -75,6 +75,10 @@ async fn run(config: Config) -> Result<(), Failure> {
                     ..
                 },
             ) => 2,
+            #[cfg(feature = "ingest")]
+            AppError::Ingest(gateway::ingest::IngestError::Listen(_)) => 3,
+            #[cfg(feature = "ingest")]
+            AppError::Ingest(_) => 2,
             AppError::Spool(_) => 4,
             AppError::Listen(_) | AppError::Http { .. } => 3,
             AppError::Random(_) => 1,

@@ -88,10 +88,14 @@ fn look(status: &Status, addr: SocketAddr) -> Result<(), Failure> {
 fn text(said: &Value, failed: bool) -> String {
     let number = |value: &Value| value.as_u64().map_or("–".to_owned(), |n| n.to_string());
     let (spool, uplink) = (&said["spool"], &said["uplink"]);
+    let whom = match uplink["forward_to"].as_str() {
+        Some(to) if to.starts_with(contract::direct::SCHEME) => "the cloud on this machine",
+        _ => "Redis",
+    };
     let link = match (uplink["connected"].as_bool(), uplink["trouble"].as_str()) {
         (_, Some(trouble)) => format!("OFFLINE: {trouble}"),
-        (Some(true), None) => "connected to Redis".to_owned(),
-        _ => "OFFLINE: no connection to Redis yet".to_owned(),
+        (Some(true), None) => format!("connected to {whom}"),
+        _ => format!("OFFLINE: no connection to {whom} yet"),
     };
     let days = spool["days_left"].as_f64();
     let days = days.map_or("rate not known yet".to_owned(), |days| {
@@ -124,6 +128,14 @@ fn text(said: &Value, failed: bool) -> String {
         mib(&spool["used_bytes"]),
         mib(&spool["bytes_max"]),
     ));
+    for line in said["doors"]["serial"].as_array().into_iter().flatten() {
+        let name = line["line"].as_str().unwrap_or("–");
+        let noise = number(&line["noise_bytes"]);
+        text.push_str(&match line["trouble"].as_str() {
+            Some(trouble) => format!("          × serial line {name}: {trouble}\n"),
+            None => format!("serial    {name}, {noise} bytes of noise\n"),
+        });
+    }
     if let Some(board) = gateway::board::shown::line(&said["board"]) {
         text.push_str(&format!("board     {board}\n"));
     }

@@ -18,7 +18,7 @@ const REPLY_TIMEOUT: std::ops::RangeInclusive<Duration> =
 const ORDER_WAIT: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(5)..=Duration::from_secs(30);
 
-/// `None`: commands are switched off.
+/// `None`: commands are switched off, or there is no Redis to bring them.
 pub(super) fn read(
     settings: &Settings,
     gateway: &GatewayId,
@@ -29,7 +29,7 @@ pub(super) fn read(
         let invalid = settings.invalid("commands.reply_timeout", "1s to 600s", None);
         return Err(invalid.into());
     }
-    let is_enabled = settings.flag("commands.enabled")?;
+    let is_enabled = settings.flag("commands.enabled")? && !uplink.redis.is_direct();
     Ok(is_enabled.then(|| DownlinkConfig {
         gateway: gateway.clone(),
         redis: uplink.redis.clone(),

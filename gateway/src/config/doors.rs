@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use hardware::{NoSerialLine, SerialLine};
 use settings::Settings;
 
 use super::{ConfigError, bytes_within};
@@ -44,9 +45,29 @@ pub(super) fn addresses(settings: &Settings) -> Result<DoorsConfig, ConfigError>
     Ok(DoorsConfig {
         tcp: settings.socket_list("listen.tcp")?,
         udp: settings.socket_list("listen.udp")?,
+        nmea: settings.socket_list("listen.nmea")?,
         tls,
         identity,
+        serial: serial_lines(settings)?,
     })
+}
+
+/// The serial lines; none is looked for.
+/// # Errors
+/// [`ConfigError::Settings`] with the key.
+pub fn serial_lines(settings: &Settings) -> Result<Vec<SerialLine>, ConfigError> {
+    let invalid = |expected: String| settings.invalid("listen.serial", expected, None);
+    let mut lines: Vec<SerialLine> = Vec::new();
+    for item in settings.list("listen.serial")? {
+        let line: SerialLine = item
+            .parse()
+            .map_err(|error: NoSerialLine| invalid(error.to_string()))?;
+        if lines.iter().any(|other| other.path == line.path) {
+            return Err(invalid("each device once".to_owned()).into());
+        }
+        lines.push(line);
+    }
+    Ok(lines)
 }
 
 pub(super) fn listen(settings: &Settings) -> Result<ListenConfig, ConfigError> {

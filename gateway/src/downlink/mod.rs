@@ -42,6 +42,7 @@ use crate::metrics::Metrics;
 use crate::roster::Roster;
 use crate::spool::SpoolError;
 use crate::uplink::RedisConfig;
+use crate::vitals::Vitals;
 
 /// How long a stopping gateway waits for Redis to take the last outcomes.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -136,6 +137,7 @@ impl Orders {
         downlink: Downlink,
         config: DownlinkConfig,
         roster: Roster,
+        vitals: Vitals,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
     ) -> Self {
@@ -148,6 +150,7 @@ impl Orders {
             metrics,
         );
         let registry = registry.nudged_by(Arc::clone(&downlink.shared.nudge));
+        let registry = registry.telling(vitals);
         Self {
             registry: Published {
                 task: tokio::spawn(registry.run(registry_stop.clone())),

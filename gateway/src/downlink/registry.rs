@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use codec::Imei;
-use contract::{GatewayId, keys};
+use contract::{Beat, GatewayId, keys};
 use redis::{AsyncCommands as _, RedisError, Script, SetExpiry, SetOptions};
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
@@ -24,6 +24,7 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::roster::Roster;
 use crate::uplink::RedisConfig;
+use crate::vitals::Vitals;
 
 /// Trackers in one call of a script, which Redis runs without a break.
 const CHUNK: usize = 256;
@@ -84,6 +85,7 @@ pub struct Registry {
     published: HashMap<Imei, u64>,
     interval: Duration,
     nudge: Arc<Notify>,
+    vitals: Option<Vitals>,
 }
 
 impl Registry {
@@ -105,7 +107,15 @@ impl Registry {
             published: HashMap::new(),
             interval: INTERVAL,
             nudge: Arc::default(),
+            vitals: None,
         }
+    }
+
+    /// Its sign of life tells how the gateway is.
+    #[must_use]
+    pub fn telling(mut self, vitals: Vitals) -> Self {
+        self.vitals = Some(vitals);
+        self
     }
 
     /// Repeats itself at every nudge as well: who waits for orders sees at once that Redis was away
@@ -188,7 +198,14 @@ impl Registry {
         let options =
             SetOptions::default().with_expiration(SetExpiry::EX(keys::HEARTBEAT_EXPIRY_S));
         let heartbeat = keys::heartbeat(&self.gateway);
-        redis.set_options(heartbeat, clock::now_ms(), options).await
+        let beat = self.vitals.as_ref().map(|vitals| vitals.beat());
+        let beat = beat.unwrap_or_else(|| Beat {
+            at_ms: clock::now_ms(),
+            ..Beat::default()
+        });
+        redis
+            .set_options(heartbeat, beat.to_string(), options)
+            .await
     }
 
     /// Writes again what is still ours to say: the part whose turn it is, everything without a turn

@@ -10,9 +10,13 @@ pub mod board;
 pub mod bundle;
 pub mod cert;
 pub mod clock;
+pub mod direct;
 pub mod disk;
+#[cfg(feature = "ingest")]
+pub mod ingest;
 pub mod net;
 pub mod redis;
+pub mod serial;
 pub mod settings;
 pub mod status;
 pub mod update;
@@ -29,11 +33,15 @@ pub static BOOK: Book = Book {
     areas: &[
         ("Settings", settings::ALL),
         ("Addresses to listen on", net::ALL),
+        ("Serial lines", serial::ALL),
+        #[cfg(feature = "ingest")]
+        ("Positions over HTTP", ingest::ALL),
         ("Disk and spool", disk::ALL),
         ("Board", board::ALL),
         ("Clock", clock::ALL),
         ("Certificates", cert::ALL),
         ("Redis", redis::ALL),
+        ("A cloud on the same machine", direct::ALL),
         ("A running gateway", status::ALL),
         ("Bundles", bundle::ALL),
         ("Updates of flashed boxes", update::ALL),

@@ -23,7 +23,7 @@ pub(super) const DOOR_TURN_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const DOOR_SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// Accepts until the hall closes.
-pub(super) async fn accept_all(
+pub(crate) async fn accept_all(
     listener: TcpListener,
     hall: &Arc<Hall>,
     transport: Transport,
@@ -64,14 +64,14 @@ fn welcome(
     let place = match hall.places.take(peer.ip().to_canonical()) {
         Ok(place) => place,
         Err(reason) => {
-            hall.shed(reason, peer, None, "not taken");
+            hall.shed(reason, peer.into(), None, "not taken");
             return None;
         }
     };
     // An answer of four bytes must not wait for company. Fails when the peer is gone already.
     stream.set_nodelay(true).ok()?;
     let visitor = Visitor {
-        peer,
+        peer: peer.into(),
         transport,
         came_at: Instant::now(),
     };

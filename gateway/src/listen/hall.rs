@@ -5,12 +5,11 @@
 //!
 //! Invariants: a silent connection holds no buffer, any other one the bytes that wait for the rest
 //! of their frame; a stopping gateway and a displaced connection still acknowledge the frame that
-//! they have begun to keep.
+//! they have begun to keep; on a wire nothing is answered to a tracker that has begun anew since.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -32,6 +31,7 @@ use crate::clock;
 use crate::downlink::{Command, Downlink, Line};
 use crate::logbook;
 use crate::metrics::{Metrics, Shed};
+use crate::peer::Peer;
 use crate::roster::{Roster, Seat};
 use crate::session::{CloseReason, Effect, Keep, Reply, Session};
 use crate::spool::{Append, KeepError, Spool};
@@ -53,26 +53,28 @@ thread_local! {
 
 /// Everything a connection needs; one for all doors.
 pub struct Hall {
-    pub(super) config: ListenConfig,
-    pub(super) access: Access,
-    pub(super) spool: Spool,
-    pub(super) metrics: Arc<Metrics>,
+    pub(crate) config: ListenConfig,
+    pub(crate) access: Access,
+    pub(crate) spool: Spool,
+    pub(crate) metrics: Arc<Metrics>,
     roster: Roster,
     downlink: Option<Downlink>,
-    pub(super) stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
     pub(super) places: Arc<Places>,
     /// One for each reason, so that a flood of one kind hides no other.
     quiet: [Quiet; Shed::ALL.len()],
     quiet_refusals: Quiet,
     quiet_broken: Quiet,
+    #[cfg(feature = "ingest")]
+    quiet_requests: Quiet,
 }
 
 /// Who came through which door.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Visitor {
-    pub(super) peer: SocketAddr,
+pub(crate) struct Visitor {
+    pub(crate) peer: Peer,
     pub(super) transport: Transport,
-    pub(super) came_at: Instant,
+    pub(crate) came_at: Instant,
 }
 
 /// Why a connection ended without the session wanting it.
@@ -133,6 +135,8 @@ impl Hall {
             quiet: Default::default(),
             quiet_refusals: Quiet::default(),
             quiet_broken: Quiet::default(),
+            #[cfg(feature = "ingest")]
+            quiet_requests: Quiet::default(),
         }
     }
 
@@ -154,15 +158,20 @@ impl Hall {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
+        let begin = match visitor.peer {
+            Peer::Address(_) => Session::new,
+            Peer::Line(_) => Session::on_wire,
+        };
         let mut conversation = Conversation {
             stream,
-            session: Session::new(self.config.session, visitor.came_at),
+            session: begin(self.config.session, visitor.came_at),
             hall: self,
             visitor,
             place,
             line: None,
             seat: None,
             pending: Vec::new(),
+            has_more: false,
         };
         async move {
             conversation.hall.metrics.connection_opened();
@@ -174,13 +183,34 @@ impl Hall {
         }
     }
 
+    /// Tells of somebody who may not talk here, unless that has been said often enough. `what`: with
+    /// what becomes of its data.
+    pub(super) fn refused(&self, imei: Imei, peer: Peer, reason: &str, what: &str) {
+        let panel = &self.metrics.panel;
+        panel.tracker_refused(imei, clock::now_ms(), reason);
+        if let Some(left_out) = self.quiet_refusals.line(Instant::now()) {
+            let imei = logbook::imei(imei);
+            tracing::warn!(target: logbook::COUNTED, %peer, %imei, left_out, reason, "{what}");
+        }
+    }
+
     /// Counts a connection that we end or do not take, and says so unless it has been said often
     /// enough.
-    pub(super) fn shed(&self, reason: Shed, peer: SocketAddr, imei: Option<Imei>, why: &str) {
+    pub(crate) fn shed(&self, reason: Shed, peer: Peer, imei: Option<Imei>, why: &str) {
         self.metrics.doors.shed(reason);
         if let Some(left_out) = self.quiet[reason as usize].line(Instant::now()) {
             let imei = imei.map(logbook::imei).map(tracing::field::display);
             tracing::warn!(target: logbook::COUNTED, %peer, imei, kind = reason.as_str(), why, left_out, "connection closed by us");
+        }
+    }
+}
+
+#[cfg(feature = "ingest")]
+impl Hall {
+    /// Says what a request could not have, unless that has been said often enough.
+    pub(crate) fn complain(&self, peer: Peer, what: &str, reason: &str) {
+        if let Some(left_out) = self.quiet_requests.line(Instant::now()) {
+            tracing::warn!(target: logbook::COUNTED, %peer, reason, left_out, "{what}");
         }
     }
 }
@@ -209,6 +239,8 @@ struct Conversation<S> {
     seat: Option<Seat>,
     /// Bytes that the session has not taken yet.
     pending: Vec<u8>,
+    /// Some of them it has not seen yet.
+    has_more: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
@@ -232,12 +264,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             }
             Ok(End::GivenUp(reason)) => hall.shed(reason, peer, imei, "given up for others"),
             Ok(End::Ours(CloseReason::Refused { imei, refusal })) => {
-                let reason = chain(&refusal);
-                panel.tracker_refused(imei, clock::now_ms(), &reason);
-                if let Some(left_out) = hall.quiet_refusals.line(Instant::now()) {
-                    let imei = logbook::imei(imei);
-                    tracing::warn!(target: logbook::COUNTED, %peer, %imei, left_out, reason, "tracker refused; its data stays in the device");
-                }
+                let what = "tracker refused; its data stays in the device";
+                hall.refused(imei, peer, &chain(&refusal), what);
             }
             Ok(End::Ours(reason)) => {
                 if let Some(shed) = shed_of(&reason) {
@@ -259,6 +287,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         loop {
             if let Some(end) = self.obey().await? {
                 return Ok(end);
+            }
+            if std::mem::take(&mut self.has_more) {
+                self.session.on_read(Instant::now());
+                continue;
             }
             match self.next_event().await {
                 Event::Read(Ok(0)) => {
@@ -291,10 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let mut rest = pending.as_slice();
         while let Some(mut effect) = self.session.on_bytes(&mut rest, Instant::now()) {
             if let Effect::Ask(imei) = effect {
-                let verdict = self
-                    .hall
-                    .access
-                    .ask(imei, self.visitor.peer.ip().to_canonical());
+                let verdict = self.hall.access.ask(imei, self.visitor.peer);
                 let Some(next) = self.session.on_verdict(verdict.await) else {
                     continue;
                 };
@@ -302,26 +331,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             }
             match effect {
                 Effect::Ask(_) => {}
-                Effect::Send(reply) => self.answer(&reply).await?,
+                Effect::Send(reply) => {
+                    self.answer(&reply, rest).await?;
+                }
                 Effect::Keep(keep) => {
                     let transport = self.visitor.transport;
                     let append = append(&keep, transport);
                     let received_at_ms = append.received_at_ms;
-                    let receipt = self.hall.spool.append(append).await.map_err(|error| {
+                    // On the heap for as long as it takes: a silent connection carries none of it.
+                    let kept = Box::pin(self.hall.spool.append(append)).await;
+                    let receipt = kept.map_err(|error| {
                         self.hall.metrics.frame_not_kept();
                         Broken::NotKept(error)
                     })?;
                     let reply = self.session.on_durable(&receipt);
                     let answered = match &reply {
-                        Some(reply) => self.answer(reply).await,
-                        None => Ok(()),
+                        Some(reply) => self.answer(reply, rest).await,
+                        None => Ok(false),
                     };
                     // After the answer, which the tracker waits for; also when it could not be
                     // given, for the frame is kept.
                     let panel = &self.hall.metrics.panel;
                     panel.frame_kept(keep.imei, keep.data, received_at_ms, transport);
-                    answered?;
-                    if reply.is_some() {
+                    if answered? {
                         self.hall.metrics.records_acked(receipt.record_count());
                     }
                     if let Some(line) = &self.line {
@@ -333,19 +365,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 }
                 Effect::Close(reply, reason) => {
                     if let Some(reply) = reply {
-                        self.answer(&reply).await?;
+                        self.answer(&reply, rest).await?;
                     }
                     return Ok(Some(End::Ours(reason)));
                 }
             }
         }
-        self.pending = if rest.len() == pending.len() {
+        let came_since = std::mem::take(&mut self.pending);
+        self.has_more = !came_since.is_empty();
+        self.pending = if self.has_more {
+            [rest, &came_since].concat()
+        } else if rest.len() == pending.len() {
             pending
         } else {
             rest.to_vec() // of exactly this size: what was answered needs no room
         };
         let is_another = self.session.partial_since() != began_before;
         self.place.holds(self.pending.capacity(), is_another);
+        if let Peer::Line(name) = self.visitor.peer {
+            let skipped = self.session.take_skipped();
+            self.hall.metrics.doors.lines.skipped(name, skipped);
+        }
         Ok(None)
     }
 
@@ -393,7 +433,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         Ok(())
     }
 
-    async fn answer(&mut self, reply: &Reply) -> Result<(), Broken> {
+    /// `false`: it came too late to be said. `rest` is what came behind what it answers.
+    async fn answer(&mut self, reply: &Reply, rest: &[u8]) -> Result<bool, Broken> {
         let metrics = &self.hall.metrics;
         let peer = self.visitor.peer;
         let imei = self.session.imei();
@@ -414,12 +455,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             }
             (Reply::Ack(_) | Reply::Accept, _) => {}
         }
+        if matches!(peer, Peer::Line(_)) && self.is_too_late(rest).await {
+            return Ok(false);
+        }
         let (bytes, length) = reply.to_bytes();
         let written = timeout(WRITE_TIMEOUT, async {
             self.stream.write_all(&bytes[..length]).await?;
             self.stream.flush().await
         });
-        Ok(written.await.map_err(|_| Broken::WriteTimeout)??)
+        written.await.map_err(|_| Broken::WriteTimeout)??;
+        Ok(true)
+    }
+
+    /// Has the tracker begun a message since? Then it has given up waiting, and would take this for
+    /// the answer to what it says now: an ACK for records that nobody has. Over TCP it would have
+    /// hung up, so only a wire is asked.
+    async fn is_too_late(&mut self, rest: &[u8]) -> bool {
+        let (stream, pending) = (&mut self.stream, &mut self.pending);
+        poll_fn(|cx| {
+            // An end is met again by whoever waits for bytes.
+            let _ = poll_read(stream, cx, pending);
+            Poll::Ready(())
+        })
+        .await;
+        let mut behind = rest.iter().chain(&self.pending);
+        // Logins and frames begin with it.
+        behind.find(|&&byte| byte != codec::frame::PING) == Some(&0)
     }
 }
 
@@ -442,6 +503,7 @@ fn poll_read<S: AsyncRead + Unpin>(
 
 pub(super) fn append(keep: &Keep<'_>, transport: Transport) -> Append {
     Append {
+        kind: contract::Kind::Teltonika,
         device: Device::Imei(keep.imei),
         transport,
         lane: keep.lane,

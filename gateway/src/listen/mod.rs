@@ -3,8 +3,10 @@
 mod accept;
 mod hall;
 mod identity;
+mod nmea;
 mod places;
 mod quiet;
+mod serial;
 #[cfg(test)]
 mod size_tests;
 mod tcp;
@@ -16,13 +18,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hardware::SerialLine;
 use thiserror::Error;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+#[cfg(feature = "ingest")]
+pub(crate) use accept::accept_all;
 pub use hall::Hall;
+#[cfg(feature = "ingest")]
+pub(crate) use hall::Visitor;
 pub use identity::{Identity, IdentityError, TlsConfig};
+#[cfg(feature = "ingest")]
+pub(crate) use identity::{Stamp, stamp};
+pub use nmea::NmeaDoor;
+#[cfg(feature = "ingest")]
+pub(crate) use places::{Place, Places};
+pub use serial::{SerialDoor, page_of};
 pub use tcp::TcpDoor;
 pub use tls::TlsDoor;
 pub use udp::UdpDoor;
@@ -52,10 +65,14 @@ pub struct DoorsConfig {
     pub tcp: Vec<SocketAddr>,
     /// UDP.
     pub udp: Vec<SocketAddr>,
+    /// Sentences of NMEA over TCP.
+    pub nmea: Vec<SocketAddr>,
     /// TCP with TLS …
     pub tls: Vec<SocketAddr>,
     /// … and the files it needs.
     pub identity: Option<TlsConfig>,
+    /// Wires.
+    pub serial: Vec<SerialLine>,
 }
 
 /// A door could not be opened.
@@ -80,7 +97,10 @@ pub enum ListenError {
     NoIdentity,
 }
 
-async fn bind(addr: SocketAddr, setting: &'static str) -> Result<TcpListener, ListenError> {
+pub(crate) async fn bind(
+    addr: SocketAddr,
+    setting: &'static str,
+) -> Result<TcpListener, ListenError> {
     let bound = TcpListener::bind(addr).await;
     bound.map_err(|source| ListenError::Bind {
         setting,
@@ -102,19 +122,23 @@ async fn udp_socket(addr: SocketAddr) -> Result<UdpSocket, ListenError> {
 pub struct Doors {
     tcp: Vec<TcpDoor>,
     udp: Vec<UdpDoor>,
+    nmea: Vec<NmeaDoor>,
     tls: Vec<TlsDoor>,
+    serial: Vec<SerialDoor>,
     identity: Option<Arc<Identity>>,
 }
 
 impl Doors {
-    /// Opens every door; when one cannot be opened, none is.
+    /// Opens every door; when one cannot be opened, none is. Serial lines open when they run.
     /// # Errors
     /// [`ListenError`] with setting and address or file.
     pub async fn open(config: &DoorsConfig, hall: &Arc<Hall>) -> Result<Self, ListenError> {
         let mut doors = Self {
             tcp: Vec::new(),
             udp: Vec::new(),
+            nmea: Vec::new(),
             tls: Vec::new(),
+            serial: Vec::new(),
             identity: None,
         };
         for addr in &config.tcp {
@@ -126,6 +150,15 @@ impl Doors {
             let door = UdpDoor::open(*addr, Arc::clone(hall)).await?;
             tracing::info!(addr = %door.local_addr().unwrap_or(*addr), "listening for trackers over UDP");
             doors.udp.push(door);
+        }
+        for line in &config.serial {
+            let door = SerialDoor::new(line.clone(), Arc::clone(hall));
+            doors.serial.push(door);
+        }
+        for addr in &config.nmea {
+            let door = NmeaDoor::open(*addr, Arc::clone(hall)).await?;
+            tracing::info!(addr = %door.local_addr().unwrap_or(*addr), "listening for sentences of NMEA");
+            doors.nmea.push(door);
         }
         if config.tls.is_empty() {
             return Ok(doors);
@@ -155,7 +188,13 @@ impl Doors {
         for door in self.udp {
             doors.spawn(door.run(sessions.clone()));
         }
+        for door in self.nmea {
+            doors.spawn(door.run(sessions.clone()));
+        }
         for door in self.tls {
+            doors.spawn(door.run(sessions.clone()));
+        }
+        for door in self.serial {
             doors.spawn(door.run(sessions.clone()));
         }
         if let Some(identity) = self.identity {

@@ -27,7 +27,7 @@ pub(super) struct PlaceLimits {
 
 /// All places; one for all doors.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     limits: PlaceLimits,
     inner: Mutex<Inner>,
 }
@@ -59,10 +59,11 @@ struct Fate {
 
 /// A connection's place; dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     places: Arc<Places>,
     fate: Arc<Fate>,
-    ip: IpAddr,
+    /// `None` for a wire.
+    ip: Option<IpAddr>,
     stranger: Option<u64>,
     pending: Option<u64>,
 }
@@ -76,6 +77,16 @@ impl Fate {
 }
 
 impl Places {
+    /// So many connections, wherever they come from; nothing is counted that waits for its rest.
+    #[cfg(feature = "ingest")]
+    pub(crate) fn of(connections_max: usize) -> Self {
+        Self::new(PlaceLimits {
+            connections_max,
+            per_ip_max: usize::MAX,
+            pending_bytes_max: usize::MAX,
+        })
+    }
+
     pub(super) fn new(limits: PlaceLimits) -> Self {
         Self {
             limits,
@@ -87,7 +98,7 @@ impl Places {
     /// login.
     /// # Errors
     /// [`Shed::PerAddress`], [`Shed::NoPlace`].
-    pub(super) fn take(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Shed> {
+    pub(crate) fn take(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Shed> {
         let mut inner = self.inner();
         if inner.per_ip.get(&ip).copied().unwrap_or(0) >= self.limits.per_ip_max {
             return Err(Shed::PerAddress);
@@ -106,10 +117,21 @@ impl Places {
         Ok(Place {
             places: Arc::clone(self),
             fate,
-            ip,
+            ip: Some(ip),
             stranger: Some(id),
             pending: None,
         })
+    }
+
+    /// The place of a wire, which nobody else could have.
+    pub(super) fn wired(self: &Arc<Self>) -> Place {
+        Place {
+            places: Arc::clone(self),
+            fate: Arc::default(),
+            ip: None,
+            stranger: None,
+            pending: None,
+        }
     }
 
     /// What half-received frames take up now.
@@ -133,7 +155,7 @@ impl Inner {
 
 impl Place {
     /// From now on nobody else can have it.
-    pub(super) fn logged_in(&mut self) {
+    pub(crate) fn logged_in(&mut self) {
         if let Some(id) = self.stranger.take() {
             self.places.inner().strangers.remove(&id);
         }
@@ -178,7 +200,7 @@ impl Place {
     }
 
     /// Returns when this connection has to go, with the reason.
-    pub(super) async fn given_up(&self) -> Shed {
+    pub(crate) async fn given_up(&self) -> Shed {
         loop {
             if let Some(reason) = self.fate.reason.get() {
                 return *reason;
@@ -191,15 +213,18 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut inner = self.places.inner();
+        inner.release(&mut self.pending);
+        let Some(ip) = self.ip else {
+            return;
+        };
         inner.taken -= 1;
         if let Some(id) = self.stranger {
             inner.strangers.remove(&id);
         }
-        inner.release(&mut self.pending);
-        if let Some(count) = inner.per_ip.get_mut(&self.ip) {
+        if let Some(count) = inner.per_ip.get_mut(&ip) {
             *count -= 1;
             if *count == 0 {
-                inner.per_ip.remove(&self.ip);
+                inner.per_ip.remove(&ip);
             }
         }
     }
@@ -254,6 +279,21 @@ mod tests {
         drop((tracker, third));
         assert!(places.take(ip(5)).is_ok());
         drop(fourth);
+        assert!(is_empty(&places));
+    }
+
+    #[test]
+    fn a_wire_takes_no_place_and_pays_for_its_half_frame_like_everybody() {
+        let places = places(1, 1, 100);
+        let mut wire = places.wired();
+        let mut tracker = places.take(ip(1)).unwrap();
+        tracker.logged_in();
+        assert_eq!(places.take(ip(2)).err(), Some(Shed::NoPlace));
+        let _another = places.wired();
+        wire.holds(60, true);
+        tracker.holds(60, true);
+        assert_eq!((fate(&wire), fate(&tracker)), (Some(Shed::Memory), None));
+        drop((wire, tracker));
         assert!(is_empty(&places));
     }
 

@@ -77,7 +77,7 @@ async fn guest(hall: &Hall, transport: Transport) -> (TcpStream, TcpStream, Visi
     let tracker = TcpStream::connect(addr).await.unwrap();
     let (stream, peer) = listener.accept().await.unwrap();
     let visitor = Visitor {
-        peer,
+        peer: peer.into(),
         transport,
         came_at: Instant::now(),
     };

@@ -137,7 +137,7 @@ impl One {
                 return self.damaged(&error);
             }
         };
-        let verdict = self.hall.access.ask(imei, self.peer.ip().to_canonical());
+        let verdict = self.hall.access.ask(imei, self.peer.into());
         if let Err(refusal) = verdict.await {
             let reason = chain(&refusal);
             let panel = &self.hall.metrics.panel;
@@ -162,7 +162,7 @@ impl One {
         match self.hall.spool.append(append).await {
             Ok(receipt) => {
                 let panel = &self.hall.metrics.panel;
-                panel.datagram_kept(imei, keep.data, received_at_ms, self.peer);
+                panel.datagram_kept(imei, keep.data, received_at_ms, self.peer.into());
                 if wants_answer {
                     // As many as are safe; the tracker would send the rest again.
                     let accepted = u8::try_from(receipt.record_count()).unwrap_or(u8::MAX);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use serde::Serialize;
 use serde::ser::SerializeMap as _;
 
+use super::lines::{Line, Lines};
 use super::text::Text;
 
 /// Why a connection was not taken, or was given up.
@@ -102,13 +103,16 @@ impl Datagram {
 pub struct DoorMetrics {
     shed: [AtomicU64; Shed::ALL.len()],
     datagrams: [AtomicU64; Datagram::ALL.len()],
+    /// The serial lines.
+    pub lines: Lines,
 }
 
-/// The doors as `/status` shows them: reason → count.
-#[derive(Clone, Copy, Debug, Serialize)]
+/// The doors as `/status` shows them: reason → count, and the serial lines.
+#[derive(Clone, Debug, Serialize)]
 pub struct DoorStatus {
     shed: Counts<{ Shed::ALL.len() }>,
     datagrams: Counts<{ Datagram::ALL.len() }>,
+    serial: Vec<Line>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +160,7 @@ impl DoorMetrics {
         DoorStatus {
             shed: Counts(shed),
             datagrams: Counts(datagrams),
+            serial: self.lines.status(),
         }
     }
 
@@ -182,6 +187,7 @@ impl DoorMetrics {
                 text.sample(name, &format!("{label}=\"{word}\""), count);
             }
         }
+        self.lines.write_prometheus(text);
     }
 }
 

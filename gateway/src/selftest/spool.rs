@@ -90,6 +90,7 @@ fn open(dir: &Path, life: u64) -> Result<SpoolWriter<RealFs>, String> {
 
 fn append(number: u64) -> Append {
     Append {
+        kind: contract::Kind::Teltonika,
         device: Device::Text("selftest".to_owned()),
         transport: Transport::Tcp,
         lane: Lane::Normal,

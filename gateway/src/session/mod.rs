@@ -10,9 +10,11 @@
 //! - A frame whose CRC holds is kept, whatever is inside; the cloud judges it.
 //! - While a login waits for its verdict or a frame for its receipt no further byte is looked at,
 //!   so answers keep the order of what they answer.
-//! - What follows a refused login or a broken frame is never read.
+//! - What follows a refused login or a broken frame is never read; a wire, which cannot be hung up,
+//!   goes on behind it with the next message that is whole.
 
 mod admission;
+pub mod wire;
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,7 @@ use thiserror::Error;
 pub use admission::{ImeiList, ListError, ListLine, Mode, Refusal, Verdict, decide};
 
 use crate::spool::Durable;
+use wire::Wire;
 
 /// How long a tracker may take, and how much it may send at once.
 #[derive(Clone, Copy, Debug)]
@@ -168,6 +171,8 @@ pub struct Session {
     last_byte_at: Instant,
     /// When the frame that is still incomplete began.
     partial_since: Option<Instant>,
+    /// Of a wire; `None` for a connection.
+    wire: Option<Wire>,
 }
 
 impl Session {
@@ -180,7 +185,22 @@ impl Session {
             opened_at: now,
             last_byte_at: now,
             partial_since: None,
+            wire: None,
         }
+    }
+
+    /// A wire on which something came at `now`: see [`wire`].
+    #[must_use]
+    pub fn on_wire(limits: SessionLimits, now: Instant) -> Self {
+        Self {
+            wire: Some(Wire::default()),
+            ..Self::new(limits, now)
+        }
+    }
+
+    /// Bytes of a wire that belonged to nothing, since the last time.
+    pub fn take_skipped(&mut self) -> u32 {
+        self.wire.as_mut().map_or(0, Wire::take_skipped)
     }
 
     /// Who is talking, once admitted.
@@ -208,14 +228,19 @@ impl Session {
                     return None;
                 }
             };
-            let cut = codec::cut(input, expect, self.limits.codec);
+            let cut = match &mut self.wire {
+                None => codec::cut(input, expect, self.limits.codec),
+                Some(wire) => wire.cut(input, expect, self.limits.codec),
+            };
             *input = &input[cut.consumed()..];
             if !matches!(cut, Cut::NeedMore { .. }) {
                 self.partial_since = None;
             }
             match cut {
                 Cut::NeedMore { .. } => {
-                    if !input.is_empty() {
+                    if input.is_empty() {
+                        self.partial_since = None;
+                    } else {
                         self.partial_since.get_or_insert(now);
                     }
                     return None;
@@ -297,6 +322,19 @@ impl Session {
     /// When [`Session::on_timeout`] wants to be called if nothing else happens.
     #[must_use]
     pub fn deadline(&self) -> Instant {
+        let ours = self.deadline_of_connection();
+        let torn = self.tears_at();
+        torn.map_or(ours, |torn| ours.min(torn))
+    }
+
+    /// When what is incomplete on a wire will stay so.
+    fn tears_at(&self) -> Option<Instant> {
+        let since = self.partial_since.filter(|_| self.wire.is_some())?;
+        let silent = self.last_byte_at + wire::SILENCE;
+        Some(silent.min(since + self.limits.frame_timeout))
+    }
+
+    fn deadline_of_connection(&self) -> Instant {
         let idle = self.last_byte_at + self.limits.idle_timeout;
         match (&self.state, self.partial_since) {
             (State::AwaitImei | State::AwaitVerdict(_), _) => {
@@ -307,9 +345,16 @@ impl Session {
         }
     }
 
-    /// Closes the conversation when its deadline has passed.
+    /// Closes the conversation when its deadline has passed. `None` from a wire: call
+    /// [`Session::on_bytes`], what waits is to be looked at anew.
     pub fn on_timeout(&mut self, now: Instant) -> Option<Effect<'static>> {
-        if now < self.deadline() {
+        if self.tears_at().is_some_and(|at| at <= now)
+            && let Some(wire) = &mut self.wire
+        {
+            wire.tear();
+            self.partial_since = None;
+        }
+        if now < self.deadline_of_connection() {
             return None;
         }
         let limits = self.limits;

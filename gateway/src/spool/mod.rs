@@ -110,10 +110,13 @@ pub struct Tail {
     pub panics: u64,
 }
 
-/// One frame and who waits for its receipt.
-struct Waiting {
-    append: Append,
-    reply: oneshot::Sender<Result<Durable, SpoolError>>,
+type Receipt = Result<Durable, SpoolError>;
+
+/// Frames and who waits for their receipts.
+enum Waiting {
+    One(Append, oneshot::Sender<Receipt>),
+    /// For one commit.
+    All(Vec<Append>, oneshot::Sender<Vec<Receipt>>),
 }
 
 /// A handle; clones share one writer thread.
@@ -209,13 +212,31 @@ impl Spool {
     /// [`KeepError`]: the frame must not be acknowledged.
     pub async fn append(&self, append: Append) -> Result<Durable, KeepError> {
         let (reply, receipt) = oneshot::channel();
-        let waiting = Waiting { append, reply };
+        let receipt = self.commit(Waiting::One(append, reply), receipt).await?;
+        Ok(receipt?)
+    }
+
+    /// Keeps all of them with one commit, or as few as their size allows: as [`Spool::append`], with
+    /// an answer for each, in their order.
+    /// # Errors
+    /// [`KeepError`]: none of them may be acknowledged.
+    pub async fn append_all(
+        &self,
+        appends: Vec<Append>,
+    ) -> Result<Vec<Result<Durable, SpoolError>>, KeepError> {
+        let (reply, receipts) = oneshot::channel();
+        self.commit(Waiting::All(appends, reply), receipts).await
+    }
+
+    async fn commit<R>(
+        &self,
+        waiting: Waiting,
+        receipt: oneshot::Receiver<R>,
+    ) -> Result<R, KeepError> {
         self.supply.holds().await?;
-        self.queue
-            .send(waiting)
-            .await
-            .map_err(|_| KeepError::Closed)?;
-        let receipt = receipt.await.map_err(|_| KeepError::Closed)??;
+        let place = self.queue.reserve().await;
+        place.map_err(|_| KeepError::Closed)?.send(waiting);
+        let receipt = receipt.await.map_err(|_| KeepError::Closed)?;
         self.supply.holds().await?;
         Ok(receipt)
     }

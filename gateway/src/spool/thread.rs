@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use spool::fs::RealFs;
-use spool::{Append, CompactPolicy, SpoolError, SpoolWriter};
+use spool::{Append, CompactPolicy, SpoolWriter};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::filler::Filler;
 use super::written::Tally;
-use super::{Durable, Tail, Waiting};
+use super::{Receipt, Tail, Waiting};
 use crate::board::Supply;
 use crate::chain::chain;
 use crate::progress::Stage;
@@ -37,21 +37,42 @@ const COMPACT_INTERVAL: Duration = Duration::from_millis(500);
 /// Lateness after which a segment is compacted although frames wait.
 const COMPACT_LATE_MAX: Duration = Duration::from_secs(5);
 
-type Receipts = Vec<oneshot::Sender<Result<Durable, SpoolError>>>;
+/// Who waits, and for how many of the receipts.
+enum Reply {
+    One(oneshot::Sender<Receipt>),
+    All(usize, oneshot::Sender<Vec<Receipt>>),
+}
 
 /// What the next commit takes.
 #[derive(Default)]
 struct Group {
     appends: Vec<Append>,
-    replies: Receipts,
+    replies: Vec<Reply>,
     bytes: usize,
 }
 
 impl Group {
-    fn put(&mut self, waiting: Waiting) {
-        self.bytes += waiting.append.bytes.len();
-        self.appends.push(waiting.append);
-        self.replies.push(waiting.reply);
+    /// `true`: it is urgent.
+    fn put(&mut self, waiting: Waiting) -> bool {
+        match waiting {
+            Waiting::One(append, reply) => {
+                let panic = append.panic;
+                self.bytes += append.bytes.len();
+                self.appends.push(append);
+                self.replies.push(Reply::One(reply));
+                panic
+            }
+            Waiting::All(appends, reply) => {
+                self.bytes += appends
+                    .iter()
+                    .map(|append| append.bytes.len())
+                    .sum::<usize>();
+                self.replies.push(Reply::All(appends.len(), reply));
+                let panic = appends.iter().any(|append| append.panic);
+                self.appends.extend(appends);
+                panic
+            }
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -113,15 +134,13 @@ impl Thread {
                     }
                 }
             };
-            let mut urgent = first.append.panic;
-            group.put(first);
+            let mut urgent = group.put(first);
             // A panic record that arrives during the wait ends it, and so does a supply that goes.
             while !urgent && Instant::now() < not_before && group.has_room() {
                 tokio::select! {
                     next = queue.recv() => {
                         let Some(next) = next else { break };
-                        urgent = next.append.panic;
-                        group.put(next);
+                        urgent = group.put(next);
                     }
                     () = sleep_until(not_before) => {}
                     () = self.supply.fails() => break,
@@ -156,9 +175,17 @@ impl Thread {
                 tail.panics += u64::from(panic);
             });
         }
-        for (reply, result) in group.replies.drain(..).zip(results) {
+        let mut results = results.into_iter();
+        for reply in group.replies.drain(..) {
             // A connection that is gone does not need its receipt; the record is kept anyway.
-            let _ = reply.send(result);
+            match reply {
+                Reply::One(reply) => {
+                    let _ = results.next().map(|result| reply.send(result));
+                }
+                Reply::All(count, reply) => {
+                    let _ = reply.send(results.by_ref().take(count).collect());
+                }
+            }
         }
     }
 

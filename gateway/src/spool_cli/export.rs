@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use ::spool::inspect::Range;
-use contract::{Device, Lane};
+use contract::{Device, Kind, Lane};
 use serde_json::json;
 
 use super::{SpoolCliError, lines, look};
@@ -28,7 +28,7 @@ pub(super) struct Export {
 #[derive(Default)]
 struct Lines {
     device: Option<Device>,
-    nameless: u64,
+    left_out: u64,
 }
 
 impl Export {
@@ -43,10 +43,10 @@ impl Export {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        if lines.nameless > 0 {
+        if lines.left_out > 0 {
             eprintln!(
-                "gateway: {} frames of devices without an IMEI are left out: --notes prints them too",
-                lines.nameless
+                "gateway: {} frames of devices without an IMEI, or not of Teltonika, are left out: --notes prints them too",
+                lines.left_out
             );
         }
         match failed {
@@ -75,11 +75,13 @@ impl Export {
                     return true;
                 }
                 let mut text = String::new();
+                let is_plain =
+                    matches!(stored.device, Device::Imei(_)) && stored.kind == Kind::Teltonika;
+                if !self.notes && !is_plain {
+                    lines.left_out += 1;
+                    return true;
+                }
                 match &stored.device {
-                    Device::Text(_) if !self.notes => {
-                        lines.nameless += 1;
-                        return true;
-                    }
                     Device::Imei(imei) if lines.device.as_ref() != Some(&stored.device) => {
                         lines::write_login(*imei, &mut text);
                         lines.device = Some(stored.device.clone());

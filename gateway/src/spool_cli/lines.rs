@@ -5,7 +5,8 @@
 //!
 //! A line is a login (`000f3335…`), which names the device of the frames that follow, or a whole
 //! TCP frame (`00000000…`), in hexadecimal. A note before a frame says what the frame does not
-//! know: `# received_at_ms=1700000000000 lane=normal transport=0 records=2`.
+//! know: `# received_at_ms=1700000000000 lane=normal transport=0 records=2`. What is no data field of a
+//! tracker says so in its note (`kind=position`) and has the same frame around it.
 //!
 //! Invariants: what a spool holds comes back the same when notes are written; a frame is never
 //! given to a device that is not known for sure, and never without a good checksum.
@@ -13,7 +14,7 @@
 use std::fmt::Write as _;
 
 use codec::{Cut, Expect, Imei, ImeiError, Limits, cut, encode};
-use contract::{Device, Lane, Transport};
+use contract::{Device, Kind, Lane, Transport};
 use thiserror::Error;
 
 use crate::session::{records_claimed, urgency};
@@ -63,6 +64,9 @@ pub(super) fn write_note(stored: &Stored, text: &mut String) {
         stored.transport.as_u8(),
         stored.record_count,
     );
+    if stored.kind != Kind::Teltonika {
+        let _ = write!(text, " kind={}", stored.kind.as_str());
+    }
     if let Device::Text(name) = &stored.device {
         text.push_str(" device=");
         hex(name.as_bytes(), text);
@@ -100,6 +104,7 @@ struct Note {
     lane: Option<Lane>,
     transport: Option<Transport>,
     records: Option<u32>,
+    kind: Option<Kind>,
     device: Option<String>,
 }
 
@@ -158,15 +163,22 @@ impl Lines {
             return Err(LineError::Behind { bytes });
         }
         // What a note does not say is judged as if the frame came now.
-        let (usual_lane, panic) = urgency(frame.data());
+        let kind = note.kind.unwrap_or(Kind::Teltonika);
+        let (usual_lane, panic, claimed) = match kind {
+            Kind::Teltonika => {
+                let (lane, panic) = urgency(frame.data());
+                let claimed = records_claimed(frame.codec_id(), frame.first_count());
+                (lane, panic, claimed)
+            }
+            _ => (Lane::Normal, false, 1),
+        };
         Ok(Some(Append {
             device,
+            kind,
             transport: note.transport.unwrap_or(Transport::Tcp),
             lane: note.lane.unwrap_or(usual_lane),
             received_at_ms: note.received_at_ms.unwrap_or(now_ms),
-            record_count: note
-                .records
-                .unwrap_or_else(|| records_claimed(frame.codec_id(), frame.first_count())),
+            record_count: note.records.unwrap_or(claimed),
             panic,
             bytes: frame.data().to_vec(),
         }))
@@ -199,6 +211,12 @@ fn note(comment: &str) -> Option<Result<Note, LineError>> {
                     "lane" => note.lane = Some(lane(value)?),
                     "transport" => note.transport = Some(Transport::from_u8(value.parse().ok()?)),
                     "records" => note.records = Some(value.parse().ok()?),
+                    "kind" => {
+                        let kind = Kind::from_word(value);
+                        // Only a kind with a number can be kept.
+                        note.kind = kind.as_u8().map(|_| kind);
+                        note.kind.as_ref()?;
+                    }
                     "device" => {
                         note.device = Some(String::from_utf8(unhex(value).ok()?).ok()?);
                     }

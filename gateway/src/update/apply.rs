@@ -289,23 +289,26 @@ mod tests {
 
     use std::fs;
     use std::path::Path;
+    use std::sync::LazyLock;
 
     use super::*;
     use crate::update::slots::{Ending, Slot};
-    use ring::signature::{Ed25519KeyPair, KeyPair as _};
+    use rcgen::{KeyPair, PKCS_ED25519, SigningKey as _};
 
     const SLOT_BYTES: usize = 1 << 20;
 
+    /// Signs every update that its boxes take.
+    static PAIR: LazyLock<KeyPair> =
+        LazyLock::new(|| KeyPair::generate_for(&PKCS_ED25519).unwrap());
+
     struct Flashed {
         dir: tempfile::TempDir,
-        pair: Ed25519KeyPair,
     }
 
     impl Flashed {
         fn new() -> Self {
-            let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
             let dir = tempfile::tempdir().unwrap();
-            let flashed = Self { dir, pair };
+            let flashed = Self { dir };
             let share = flashed.path("usr/share/milepost");
             fs::create_dir_all(&share).unwrap();
             fs::create_dir_all(flashed.path("run/milepost")).unwrap();
@@ -314,9 +317,7 @@ mod tests {
             }
             let image = "board qemu-virt\nversion 1\ntrial_seconds 60\n";
             fs::write(share.join("image"), image).unwrap();
-            let mut spki = vec![0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
-            spki.extend(flashed.pair.public_key().as_ref());
-            let pem = rcgen_pem(&spki);
+            let pem = PAIR.public_key_pem();
             fs::write(share.join("update.pub"), pem).unwrap();
             flashed.runs(Slot::A);
             flashed
@@ -344,7 +345,7 @@ mod tests {
             let said = format!(
                 "milepost-update 1\nboard {board}\nversion 2\nbytes {bytes}\nsha256 {sha256}\n"
             );
-            let signature = hex::encode(self.pair.sign(said.as_bytes()));
+            let signature = hex::encode(PAIR.sign(said.as_bytes()).unwrap());
             let mut file = format!("{said}signature {signature}\n\n").into_bytes();
             file.extend(body);
             file
@@ -358,27 +359,6 @@ mod tests {
         fn record(&self) -> Record {
             read(&self.place()).unwrap()
         }
-    }
-
-    /// PEM, as openssl breaks it.
-    fn rcgen_pem(der: &[u8]) -> String {
-        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let mut text = String::new();
-        for three in der.chunks(3) {
-            let mut word = [0; 3];
-            word[..three.len()].copy_from_slice(three);
-            let bits = u32::from_be_bytes([0, word[0], word[1], word[2]]);
-            for digit in 0..4 {
-                let at = (bits >> (18 - 6 * digit)) as usize & 63;
-                let sign = if digit as usize <= three.len() {
-                    alphabet[at]
-                } else {
-                    b'='
-                };
-                text.push(char::from(sign));
-            }
-        }
-        format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
     }
 
     fn body(bytes: usize) -> Vec<u8> {
@@ -430,11 +410,11 @@ mod tests {
     fn what_is_refused_is_refused_before_anything_is_written() {
         let flashed = Flashed::new();
         let good = flashed.update("qemu-virt", &body(9000));
-        let other_key = Ed25519KeyPair::from_seed_unchecked(&[8; 32]).unwrap();
+        let other_key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
         let mut forged = String::from_utf8_lossy(&good[..300]).into_owned();
         forged.truncate(forged.find("signature ").unwrap());
         let unsigned = [forged.as_bytes(), b"\n", &body(9000)].concat();
-        let signature = hex::encode(other_key.sign(forged.as_bytes()));
+        let signature = hex::encode(other_key.sign(forged.as_bytes()).unwrap());
         let forged = format!("{forged}signature {signature}\n\n").into_bytes();
         let cases = [
             (b"hsqs, not an update".to_vec(), "E-UPD-002"),

@@ -4,7 +4,7 @@
 //!
 //! Why batches: one stream entry costs Redis about as much as 27 records inside it.
 //!
-//! Invariants: a batch holds envelopes of one spool in order, at most 512 positions apart and
+//! Invariants: a batch holds envelopes of one kind and one spool in order, at most 512 positions apart and
 //! about [`BATCH_BYTES`] of frames; nothing waits longer than the flush interval.
 
 use std::collections::VecDeque;
@@ -14,6 +14,7 @@ use contract::envelope::ENVELOPES_MAX;
 use contract::{Effort, Lane, SpoolId, SpoolSeq};
 
 use super::inside::Inside;
+use super::route::Route;
 use crate::spool::{Position, Stored};
 
 /// A batch is closed when its frames reach this size.
@@ -27,7 +28,7 @@ const WAITED_FOR_THOROUGH: Duration = Duration::from_secs(10);
 pub struct Batch {
     /// Never empty; ascending positions of one spool.
     stored: Vec<Stored>,
-    shard: u32,
+    route: Route,
     effort: Effort,
 }
 
@@ -46,8 +47,8 @@ impl Batch {
 
     /// Which stream it goes to.
     #[must_use]
-    pub fn shard(&self) -> u32 {
-        self.shard
+    pub fn route(&self) -> &Route {
+        &self.route
     }
 
     /// How hard to make it smaller: what gathered for seconds pays by the byte and is in no hurry,
@@ -73,7 +74,7 @@ impl Batch {
                 Some(run) if run.last().get() + 1 == stored.seq.get() => run.stored.push(stored),
                 _ => runs.push(Self {
                     stored: vec![stored],
-                    shard: self.shard,
+                    route: self.route.clone(),
                     effort: self.effort,
                 }),
             }
@@ -134,7 +135,7 @@ impl Batch {
 #[derive(Debug)]
 pub struct Batcher {
     flush: Duration,
-    shard: u32,
+    route: Route,
     waiting: VecDeque<Stored>,
     bytes: usize,
     /// When the oldest one began to wait.
@@ -144,18 +145,12 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// Closes what has waited for `flush`.
+    /// For the envelopes of one route; closes what has waited for `flush`.
     #[must_use]
-    pub fn new(flush: Duration) -> Self {
-        Self::of_shard(flush, 0)
-    }
-
-    /// The same for the envelopes of one shard.
-    #[must_use]
-    pub fn of_shard(flush: Duration, shard: u32) -> Self {
+    pub fn new(flush: Duration, route: Route) -> Self {
         Self {
             flush,
-            shard,
+            route,
             waiting: VecDeque::new(),
             bytes: 0,
             since: None,
@@ -208,7 +203,7 @@ impl Batcher {
         }
         Some(Batch {
             stored,
-            shard: self.shard,
+            route: self.route.clone(),
             effort,
         })
     }
@@ -241,7 +236,7 @@ impl Batcher {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use contract::{Device, Transport};
+    use contract::{Device, Kind, Transport};
 
     pub(crate) fn stored(spool: u64, seq: u64, bytes: usize, panic: bool) -> Stored {
         Stored {
@@ -249,6 +244,7 @@ pub(crate) mod tests {
             seq: SpoolSeq::new(seq).unwrap(),
             at: Position::default(),
             received_at_ms: 0,
+            kind: Kind::Teltonika,
             device: Device::Text("x".into()),
             transport: Transport::Tcp,
             lane: Lane::Normal,
@@ -267,14 +263,31 @@ pub(crate) mod tests {
         shard: u32,
         seqs: impl IntoIterator<Item = u64>,
     ) -> Batch {
+        let kind = Kind::Teltonika;
+        batch_of(spool, Route { kind, shard }, seqs)
+    }
+
+    pub(crate) fn batch_of_kind(
+        spool: u64,
+        kind: Kind,
+        seqs: impl IntoIterator<Item = u64>,
+    ) -> Batch {
+        batch_of(spool, Route { kind, shard: 0 }, seqs)
+    }
+
+    fn batch_of(spool: u64, route: Route, seqs: impl IntoIterator<Item = u64>) -> Batch {
         Batch {
-            shard,
+            route,
             effort: Effort::Quick,
             stored: seqs
                 .into_iter()
                 .map(|seq| stored(spool, seq, 10, false))
                 .collect(),
         }
+    }
+
+    fn batcher(flush: Duration) -> Batcher {
+        Batcher::new(flush, Route::GAPS)
     }
 
     fn seqs(batch: &Batch) -> (u64, u64, usize) {
@@ -288,7 +301,7 @@ pub(crate) mod tests {
     #[test]
     fn waits_for_the_interval_and_no_longer() {
         let start = Instant::now();
-        let mut batcher = Batcher::new(Duration::from_millis(250));
+        let mut batcher = batcher(Duration::from_millis(250));
         assert!(batcher.take(None).is_none());
         batcher.push(stored(1, 1, 10, false), start);
         batcher.push(stored(1, 2, 10, false), start + Duration::from_millis(100));
@@ -308,7 +321,7 @@ pub(crate) mod tests {
     #[test]
     fn what_gathered_for_long_is_worth_an_effort_and_a_backlog_is_not() {
         let start = Instant::now();
-        let mut batcher = Batcher::new(Duration::from_secs(60));
+        let mut batcher = batcher(Duration::from_secs(60));
         let effort_after = |batcher: &mut Batcher, waited: Duration| {
             batcher.push(stored(1, 1, 10, false), start);
             batcher.push(stored(1, 2, BATCH_BYTES, false), start + waited);
@@ -326,7 +339,7 @@ pub(crate) mod tests {
     #[test]
     fn a_panic_record_takes_everything_along_at_once() {
         let now = Instant::now();
-        let mut batcher = Batcher::new(Duration::from_secs(600));
+        let mut batcher = batcher(Duration::from_secs(600));
         batcher.push(stored(1, 1, 10, false), now);
         batcher.push(stored(1, 2, 10, true), now);
         assert_eq!(seqs(&batcher.take(Some(now)).unwrap()), (1, 2, 2));
@@ -337,7 +350,7 @@ pub(crate) mod tests {
     #[test]
     fn positions_always_ascend_within_a_batch() {
         let now = Instant::now();
-        let mut batcher = Batcher::new(Duration::ZERO);
+        let mut batcher = batcher(Duration::ZERO);
         for seq in [8, 9, 8, 9, 10] {
             batcher.push(stored(1, seq, 10, false), now);
         }
@@ -352,7 +365,10 @@ pub(crate) mod tests {
         let runs = scattered.into_runs();
         let shape: Vec<_> = runs.iter().map(seqs).collect();
         assert_eq!(shape, [(1, 2, 2), (5, 5, 1), (7, 9, 3)]);
-        assert!(runs.iter().all(|run| !run.has_holes() && run.shard() == 3));
+        assert!(
+            runs.iter()
+                .all(|run| !run.has_holes() && run.route().shard == 3)
+        );
         assert!(!batch(1, [4]).has_holes());
         assert_eq!(batch(1, 4..=6).into_runs().len(), 1);
     }
@@ -360,7 +376,7 @@ pub(crate) mod tests {
     #[test]
     fn closes_at_every_limit() {
         let now = Instant::now();
-        let mut batcher = Batcher::new(Duration::from_secs(600));
+        let mut batcher = batcher(Duration::from_secs(600));
         for seq in 1..=600 {
             batcher.push(stored(1, seq, 10, false), now);
         }

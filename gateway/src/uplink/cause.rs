@@ -172,7 +172,7 @@ impl Cause {
             Self::Refused => (
                 "refused",
                 "nobody listens at the address of uplink.url",
-                "start Redis, or correct host and port in uplink.url",
+                "start Redis, or the cloud behind a unix: address, or correct uplink.url",
             ),
             Self::NoRoute => (
                 "no-route",
@@ -288,12 +288,12 @@ impl Cause {
         }
         match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::Timeout,
-            io::ErrorKind::ConnectionRefused => Self::Refused,
+            // A socket file that is not there has nobody behind it.
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::Refused,
             io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::NetworkDown
-            | io::ErrorKind::AddrNotAvailable
-            | io::ErrorKind::NotFound => Self::NoRoute,
+            | io::ErrorKind::AddrNotAvailable => Self::NoRoute,
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::ConnectionReset
@@ -431,6 +431,7 @@ mod tests {
         let of = |kind: io::ErrorKind| Cause::of(&io::Error::from(kind).into());
         assert_eq!(of(io::ErrorKind::TimedOut), Cause::Timeout);
         assert_eq!(of(io::ErrorKind::ConnectionRefused), Cause::Refused);
+        assert_eq!(of(io::ErrorKind::NotFound), Cause::Refused);
         assert_eq!(of(io::ErrorKind::HostUnreachable), Cause::NoRoute);
         assert_eq!(of(io::ErrorKind::BrokenPipe), Cause::Closed);
     }

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use contract::direct;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
@@ -41,7 +42,8 @@ const CLUSTER_RETRIES: u32 = 3;
 /// Where Redis is and who we are to it.
 #[derive(Clone)]
 pub struct RedisConfig {
-    /// `rediss://user:password@host:port/`; several nodes of a cluster with commas between them.
+    /// `rediss://user:password@host:port/`; several nodes of a cluster with commas between them; or
+    /// `unix:/path` of a cloud on this machine that takes entries itself.
     pub url: String,
     /// It is a Redis Cluster. Several nodes in `url` say the same.
     pub cluster: bool,
@@ -116,6 +118,12 @@ impl RedisConfig {
         settings::redis_urls(&self.url)
     }
 
+    /// Is it a cloud on this machine instead of a Redis?
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        self.url.starts_with(direct::SCHEME)
+    }
+
     fn is_tls(&self) -> bool {
         self.url.starts_with("rediss://")
     }
@@ -185,7 +193,11 @@ impl RedisConfig {
     pub fn client(&self) -> Result<Client, ConnectError> {
         let url = self.urls().next().unwrap_or_default();
         let info = url.into_connection_info();
-        let info = info.map_err(ConnectError::Unusable)?;
+        let mut info = info.map_err(ConnectError::Unusable)?;
+        if self.is_direct() {
+            let greeting = info.redis_settings().clone().set_password(direct::GREETING);
+            info = info.set_redis_settings(greeting);
+        }
         let info = info.set_tcp_settings(self.tcp_settings());
         let client = if self.is_tls() {
             Client::build_with_tls(info, self.certificates()?)
@@ -290,6 +302,28 @@ mod tests {
             ("rediss://u:p,q@a:1/", "rediss://u:p@b:2/", "redis://c/")
         );
         assert!(cluster);
+    }
+
+    #[test]
+    fn a_socket_is_a_cloud_and_greeted_as_one() {
+        let config = RedisConfig::at("unix:/run/milepost-cloud/uplink.sock");
+        assert!(config.check().is_ok() && config.is_direct() && !config.is_cluster());
+        assert_eq!(config.shown(), "unix:/run/milepost-cloud/uplink.sock");
+        let client = config.client().unwrap();
+        let info = client.get_connection_info();
+        let path = redis::ConnectionAddr::Unix("/run/milepost-cloud/uplink.sock".into());
+        assert_eq!(info.addr(), &path);
+        assert_eq!(info.redis_settings().password(), Some(direct::GREETING));
+        let redis = RedisConfig::at("redis+unix:///run/redis.sock");
+        assert!(
+            !redis.is_direct(),
+            "a Redis at a socket is one all the same"
+        );
+        let client = redis.client().unwrap();
+        assert_eq!(
+            client.get_connection_info().redis_settings().password(),
+            None
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(super) fn of_batch(
     let envelopes: Vec<_> = batch.stored().iter().map(Stored::envelope).collect();
     Entry {
         records: batch.records(),
+        kind: batch.route().kind.clone(),
         last: batch.last(),
         exact: batch.has_holes().then(|| batch.inside().ranges()),
         ..empty(

@@ -11,10 +11,11 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use contract::{Lane, SettledRanges, SpoolId, SpoolSeq};
+use contract::{Kind, Lane, SettledRanges, SpoolId, SpoolSeq};
 
 use super::batch::Batch;
 use super::inside::Inside;
+use super::route::Route;
 use crate::spool::Position;
 
 /// Longest pause between two sendings of one batch, as a multiple of the first.
@@ -32,7 +33,7 @@ pub struct Sent {
     /// Exactly the positions inside.
     pub inside: Inside,
     /// Which stream it went to.
-    pub shard: u32,
+    pub route: Route,
     /// Whose log holds it.
     pub lane: Lane,
     /// Where the log holds it.
@@ -50,8 +51,10 @@ pub struct Flight {
     bytes: usize,
     /// Moving average of the time from sending to settled.
     usual: Option<Duration>,
-    /// Last position of what was settled, per spool and shard.
-    edges: HashMap<(SpoolId, u32), SpoolSeq>,
+    /// Last position of what was settled, per spool and route.
+    edges: HashMap<(SpoolId, Route), SpoolSeq>,
+    /// Kinds that were ever sent.
+    kinds: BTreeSet<Kind>,
 }
 
 impl Flight {
@@ -65,6 +68,7 @@ impl Flight {
             bytes: 0,
             usual: None,
             edges: HashMap::new(),
+            kinds: BTreeSet::new(),
         }
     }
 
@@ -83,12 +87,15 @@ impl Flight {
     /// Notes a batch as handed to Redis.
     pub fn sent(&mut self, batch: &Batch, now: Instant) {
         self.bytes += batch.bytes();
+        if !self.kinds.contains(&batch.route().kind) {
+            self.kinds.insert(batch.route().kind.clone());
+        }
         self.sent.push_back(Sent {
             spool: batch.spool(),
             first: batch.first(),
             last: batch.last(),
             inside: batch.inside(),
-            shard: batch.shard(),
+            route: batch.route().clone(),
             lane: batch.lane(),
             at: batch.at(),
             bytes: batch.bytes(),
@@ -105,7 +112,9 @@ impl Flight {
             let open = sent.spool != spool || !sent.inside.are_in(settled);
             if !open {
                 freed += sent.bytes;
-                let edge = edges.entry((spool, sent.shard)).or_insert(sent.last);
+                let edge = edges
+                    .entry((spool, sent.route.clone()))
+                    .or_insert(sent.last);
                 *edge = sent.last.max(*edge);
                 // A batch that was sent again says nothing about how long settling takes.
                 if sent.times == 1 {
@@ -119,22 +128,28 @@ impl Flight {
         self.usual = usual;
     }
 
-    /// Shards in which something is overdue: there it is worth asking whether the group has
-    /// anything left.
+    /// Was everything of one kind so far?
     #[must_use]
-    pub fn overdue_shards(&self, now: Instant) -> BTreeSet<u32> {
-        let overdue = self.sent.iter().filter(|sent| self.is_overdue(sent, now));
-        overdue.map(|sent| sent.shard).collect()
+    pub fn is_of_one_kind(&self) -> bool {
+        self.kinds.len() <= 1
     }
 
-    /// Batches to send again: overdue, and either later data of the same spool and shard is settled
-    /// (a hole; `high_edge` knows more of it where there is one shard alone), or the group has nothing left to read or acknowledge in their shard
-    /// (`group_is_idle`).
+    /// Routes on which something is overdue: there it is worth asking whether the group has
+    /// anything left.
+    #[must_use]
+    pub fn overdue_routes(&self, now: Instant) -> BTreeSet<Route> {
+        let overdue = self.sent.iter().filter(|sent| self.is_overdue(sent, now));
+        overdue.map(|sent| sent.route.clone()).collect()
+    }
+
+    /// Batches to send again: overdue, and either later data of the same spool and route is settled
+    /// (a hole; `high_edge` knows more of it where there is one route alone), or the group has
+    /// nothing left to read or acknowledge in their stream (`group_is_idle`).
     /// The oldest `batches_max` of them; the others stay overdue.
     pub fn overdue(
         &mut self,
         now: Instant,
-        group_is_idle: impl Fn(u32) -> bool,
+        group_is_idle: impl Fn(&Route) -> bool,
         batches_max: usize,
         high_edge: impl Fn(SpoolId) -> u64,
     ) -> Vec<Sent> {
@@ -142,10 +157,10 @@ impl Flight {
             .sent
             .iter()
             .map(|sent| {
-                let edge = self.edges.get(&(sent.spool, sent.shard));
+                let edge = self.edges.get(&(sent.spool, sent.route.clone()));
                 let edge = edge.map_or(0, |edge| edge.get());
                 let hole = edge.max(high_edge(sent.spool)) > sent.last.get();
-                self.is_overdue(sent, now) && (hole || group_is_idle(sent.shard))
+                self.is_overdue(sent, now) && (hole || group_is_idle(&sent.route))
             })
             .collect();
         let mut again = Vec::new();
@@ -171,7 +186,7 @@ impl Flight {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::batch::tests::{batch, batch_of_shard};
+    use super::super::batch::tests::{batch, batch_of_kind, batch_of_shard};
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -181,7 +196,7 @@ mod tests {
     }
 
     fn has_overdue(flight: &Flight, now: Instant) -> bool {
-        !flight.overdue_shards(now).is_empty()
+        !flight.overdue_routes(now).is_empty()
     }
 
     fn firsts(sent: &[Sent]) -> Vec<u64> {
@@ -246,15 +261,34 @@ mod tests {
         flight.sent(&batch_of_shard(1, 0, [4, 6]), now);
         flight.settle(spool, &settled("2-2,5-5"), now);
         let late = now + MINUTE;
-        assert_eq!(flight.overdue_shards(late), BTreeSet::from([0]));
+        assert_eq!(flight.overdue_routes(late), BTreeSet::from([Route::GAPS]));
         assert!(flight.overdue(late, |_| false, 9, |_| 0).is_empty());
         assert!(
             flight
-                .overdue(late, |shard| shard == 1, 9, |_| 0)
+                .overdue(late, |route| route.shard == 1, 9, |_| 0)
                 .is_empty()
         );
         flight.settle(spool, &settled("2-2,4-6"), now);
         assert_eq!(firsts(&flight.overdue(late, |_| false, 9, |_| 0)), [1]);
+    }
+
+    #[test]
+    fn a_quick_kind_makes_no_hole_in_a_slow_one() {
+        let now = Instant::now();
+        let spool = SpoolId::from_random(1);
+        let mut flight = Flight::new(MINUTE);
+        flight.sent(&batch(1, [1, 3]), now);
+        assert!(flight.is_of_one_kind());
+        flight.sent(&batch_of_kind(1, Kind::Position, [2, 4]), now);
+        assert!(!flight.is_of_one_kind());
+        flight.settle(spool, &settled("2-2,4-4"), now);
+        let late = now + MINUTE;
+        assert_eq!(flight.overdue_routes(late), BTreeSet::from([Route::GAPS]));
+        assert!(flight.overdue(late, |_| false, 9, |_| 0).is_empty());
+        assert_eq!(
+            firsts(&flight.overdue(late, |route| route.kind == Kind::Teltonika, 9, |_| 0)),
+            [1]
+        );
     }
 
     #[test]

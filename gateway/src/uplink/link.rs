@@ -1,7 +1,7 @@
 //! The way to Redis: one server, or the masters of a cluster.
 //!
 //! Why one type: what is asked (an entry, a floor, a heartbeat) is the same for both; only a
-//! pipeline must not span two slots, which the sender sees to by making one for each shard.
+//! pipeline must not span two slots, which the sender sees to by making one for each stream.
 //!
 //! Invariant: a clone shares the connection; nothing here waits longer than the response timeout
 //! of one server allows.

@@ -15,6 +15,7 @@ mod entry;
 pub mod flight;
 pub mod inside;
 pub mod link;
+pub mod route;
 mod sender;
 pub mod sharded;
 

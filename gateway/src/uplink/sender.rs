@@ -152,6 +152,8 @@ pub struct Uplink {
     contract_missing_said: bool,
     /// The cloud says that it reads entries that name their positions.
     reads_exact: bool,
+    /// Which cloud holds what was sent, where there is no Redis to hold it.
+    holder: Option<String>,
     renewal: Renewal,
     /// Wakes the loop when a connection with new certificates is there or has failed.
     renewal_done: Arc<Notify>,
@@ -177,6 +179,7 @@ impl Uplink {
             gap_found: false,
             contract_missing_said: false,
             reads_exact: false,
+            holder: None,
             renewal: Renewal::new(),
             renewal_done: Arc::default(),
         }
@@ -248,6 +251,7 @@ impl Uplink {
     ) -> Result<(), Trouble> {
         let mut redis = self.connect().await.map_err(Trouble::Connect)?;
         self.say_hello(&mut redis).await?;
+        self.look_who_holds(&mut redis).await?;
         tracing::info!(url = %self.config.redis.shown(), stream = %self.config.stream, "uplink connected");
         self.metrics.uplink_connected(true);
         self.take_hold();

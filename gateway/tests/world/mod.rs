@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::access::{Access, AccessConfig};
-use gateway::listen::{Hall, Identity, ListenConfig, TcpDoor, TlsConfig, TlsDoor, UdpDoor};
+use gateway::listen::{
+    Hall, Identity, ListenConfig, NmeaDoor, TcpDoor, TlsConfig, TlsDoor, UdpDoor,
+};
 use gateway::metrics::Metrics;
 use gateway::roster::Roster;
 use gateway::session::SessionLimits;
@@ -117,6 +119,15 @@ impl World {
     pub async fn udp(&self) -> SocketAddr {
         let any = "127.0.0.1:0".parse().unwrap();
         let door = UdpDoor::open(any, Arc::clone(&self.hall)).await.unwrap();
+        let addr = door.local_addr().unwrap();
+        tokio::spawn(door.run(self.sessions.clone()));
+        addr
+    }
+
+    /// The same for sentences of NMEA.
+    pub async fn nmea(&self) -> SocketAddr {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let door = NmeaDoor::open(any, Arc::clone(&self.hall)).await.unwrap();
         let addr = door.local_addr().unwrap();
         tokio::spawn(door.run(self.sessions.clone()));
         addr

@@ -6,13 +6,14 @@
 
 mod answers;
 mod commands;
+mod direct;
 mod rights;
 mod way;
 
 use std::time::Duration;
 
 use ::settings::Settings;
-use contract::{GatewayId, keys};
+use contract::{GatewayId, Kind, keys};
 use redis::IntoConnectionInfo as _;
 use tokio::time::timeout;
 
@@ -44,6 +45,15 @@ async fn steps(look: &mut Look, settings: &Settings) -> Option<Clocks> {
         look.skipped("not looked at: address and certificates cannot be used");
         return None;
     };
+    if config.is_direct() {
+        if timeout(ASK_TIMEOUT, direct::look(look, &config))
+            .await
+            .is_err()
+        {
+            silent(look, &config);
+        }
+        return None;
+    }
     if config.is_cluster() {
         return cluster(look, &config, settings).await;
     }
@@ -82,14 +92,25 @@ async fn rights(look: &mut Look, redis: &mut Link, settings: &Settings) {
     }
 }
 
+/// Doors behind which other vendors speak, who have streams of their own.
+const VENDORS: [(&str, Kind); 1] = [("listen.nmea", Kind::Nmea)];
+
 /// Every stream that is written to; a number that cannot be meant is told among the settings.
 fn streams(settings: &Settings) -> Option<Vec<String>> {
     let stream = settings.text("uplink.stream").ok()?;
     let shards = settings
         .integer("uplink.shards", 1..=config::SHARDS_MAX)
         .ok()?;
-    let all = (0..shards).map(|shard| keys::shard_stream(stream, shard, shards));
-    Some(all.collect())
+    let open = VENDORS
+        .into_iter()
+        .filter(|(door, _)| settings.is_set(door));
+    let kinds = open.map(|(_, kind)| kind);
+    let mut all = Vec::new();
+    for kind in std::iter::once(Kind::Teltonika).chain(kinds) {
+        let stream = keys::stream_of(&kind, stream);
+        all.extend((0..shards).map(|shard| keys::shard_stream(&stream, shard, shards)));
+    }
+    Some(all)
 }
 
 fn silent(look: &mut Look, config: &RedisConfig) {

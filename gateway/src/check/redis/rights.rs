@@ -161,7 +161,7 @@ fn memory(look: &mut Look, info: &str) {
 
 async fn append(look: &mut Look, redis: &mut Link, stream: &str) {
     // Wrong for its kind, told by a command that reads; without the right to it XADD will tell.
-    if let Err(error) = ask(redis, cmd("XINFO").arg("STREAM").arg(stream)).await
+    if let Err(error) = ask(redis, cmd("XINFO").arg("GROUPS").arg(stream)).await
         && error.code() == Some("WRONGTYPE")
     {
         let (page, remedy) = answers::of_code("WRONGTYPE");
@@ -238,7 +238,7 @@ async fn others(look: &mut Look, redis: &mut Link, gateway: &GatewayId, streams:
     }
 }
 
-async fn contract(look: &mut Look, redis: &mut Link) {
+pub(super) async fn contract(look: &mut Look, redis: &mut Link) {
     let reads: RedisResult<Option<String>> = cmd("HGET")
         .arg(keys::CONTRACT)
         .arg(version::FIELD_READS)

@@ -15,6 +15,7 @@ use crate::spool::Stored;
 use crate::uplink::entry;
 use crate::uplink::flight::Sent;
 use crate::uplink::link::Link;
+use crate::uplink::route::Route;
 use crate::uplink::sharded::Sharded;
 
 impl Uplink {
@@ -22,11 +23,11 @@ impl Uplink {
     pub(super) async fn read_floor(&mut self, redis: &mut Link) -> Result<(), Trouble> {
         let now = Instant::now();
         // Asked before the floor: what the group finished in between then shows on the floor.
-        let overdue = self.flight.overdue_shards(now);
+        let overdue = self.flight.overdue_routes(now);
         let mut idle = BTreeSet::new();
-        for &shard in &overdue {
-            if self.group_is_idle(shard, redis).await? {
-                idle.insert(shard);
+        for route in &overdue {
+            if self.group_is_idle(route, redis).await? {
+                idle.insert(route);
             }
         }
         // Only the openings that are here: the hash keeps those of every start there ever was. In
@@ -46,13 +47,13 @@ impl Uplink {
         self.sync_settled().await;
         if !overdue.is_empty() {
             let floors = &self.floors;
-            // Of several shards one may be far ahead of another without anything being lost.
-            let alone = self.config.shards == 1;
+            // Of several streams one may be far ahead of another without anything being lost.
+            let alone = self.config.shards == 1 && self.flight.is_of_one_kind();
             let high_edge = |spool| match floors.get(&spool) {
                 Some(floor) if alone => floor.high_edge(),
                 _ => 0,
             };
-            let is_idle = |shard| idle.contains(&shard);
+            let is_idle = |route: &Route| idle.contains(route);
             let again = self.flight.overdue(now, is_idle, PIPELINE_DEPTH, high_edge);
             self.send_again(&again, redis).await?;
         }
@@ -79,8 +80,8 @@ impl Uplink {
     }
 
     /// Has the processor's group read and acknowledged everything there is?
-    async fn group_is_idle(&self, shard: u32, redis: &mut Link) -> Result<bool, Trouble> {
-        let stream = self.stream(shard);
+    async fn group_is_idle(&self, route: &Route, redis: &mut Link) -> Result<bool, Trouble> {
+        let stream = self.stream(route);
         let groups: RedisResult<StreamInfoGroupsReply> = redis.xinfo_groups(&stream).await;
         let groups = match groups {
             Ok(groups) => groups.groups,
@@ -182,7 +183,7 @@ impl Uplink {
         for (spool, gap) in &gaps {
             let low = self.spool.reader().low(*spool);
             let entry = entry::of_gap(*spool, gap, &self.config.gateway, low, &self.coding());
-            pipes.add(self, 0, &entry);
+            pipes.add(self, &Route::GAPS, &entry);
         }
         pipes.send(redis).await
     }

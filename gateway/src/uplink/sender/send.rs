@@ -1,16 +1,16 @@
 //! Batches into streams.
 //!
 //! Invariants:
-//! - One pipeline for each shard, because a pipeline must not span two slots of a cluster.
+//! - One pipeline for each stream, because a pipeline must not span two slots of a cluster.
 //! - A cloud that is not known to read exact positions gets no batch with holes: it would take the
 //!   positions between for settled when it cannot open the payload.
 //! - A pipeline whose outcome is unknown is sent again; of one that was refused in part, only the
-//!   refused part; the order within a shard stays.
+//!   refused part; the order within a stream stays.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-use contract::{Coding, Effort, Entry, keys};
+use contract::{Coding, Effort, Entry};
 use redis::{Pipeline, RedisResult};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::{JoinSet, block_in_place};
@@ -19,32 +19,33 @@ use super::{PIPELINE_DEPTH, Trouble, Uplink};
 use crate::uplink::batch::Batch;
 use crate::uplink::entry;
 use crate::uplink::link::Link;
+use crate::uplink::route::Route;
 
-/// What became of one shard's pipeline.
+/// What became of one stream's pipeline.
 type Answers = RedisResult<Vec<RedisResult<String>>>;
 
-/// A pipeline for each shard that something is for.
+/// A pipeline for each stream that something is for.
 #[derive(Default)]
-pub(super) struct Pipes(BTreeMap<u32, Pipeline>);
+pub(super) struct Pipes(BTreeMap<Route, Pipeline>);
 
 impl Pipes {
     /// Appends one entry.
-    pub(super) fn add(&mut self, uplink: &Uplink, shard: u32, entry: &Entry) {
-        let pipe = self.0.entry(shard).or_default();
-        let command = pipe.cmd("XADD").arg(uplink.stream(shard)).arg("*");
+    pub(super) fn add(&mut self, uplink: &Uplink, route: &Route, entry: &Entry) {
+        let pipe = self.0.entry(route.clone()).or_default();
+        let command = pipe.cmd("XADD").arg(uplink.stream(route)).arg("*");
         for (name, value) in entry.to_fields() {
             command.arg(name).arg(value);
         }
     }
 
-    /// Sends all at the same time; the answers of each shard in its order.
-    async fn answers(self, redis: &Link) -> BTreeMap<u32, Answers> {
+    /// Sends all at the same time; the answers of each stream in its order.
+    async fn answers(self, redis: &Link) -> BTreeMap<Route, Answers> {
         let mut waiting = JoinSet::new();
-        for (shard, mut pipe) in self.0 {
+        for (route, mut pipe) in self.0 {
             let mut redis = redis.clone();
             waiting.spawn(async move {
                 pipe.ignore_errors();
-                (shard, pipe.query_async(&mut redis).await)
+                (route, pipe.query_async(&mut redis).await)
             });
         }
         waiting.join_all().await.into_iter().collect()
@@ -67,9 +68,9 @@ fn has_other_threads() -> bool {
 }
 
 impl Uplink {
-    /// The stream of one shard.
-    pub(super) fn stream(&self, shard: u32) -> String {
-        keys::shard_stream(&self.config.stream, shard, self.config.shards)
+    /// The stream of one route.
+    pub(super) fn stream(&self, route: &Route) -> String {
+        route.stream(&self.config.stream, self.config.shards)
     }
 
     pub(super) fn add_entry(&self, pipes: &mut Pipes, batch: &Batch) {
@@ -80,7 +81,7 @@ impl Uplink {
             Effort::Thorough if has_other_threads() => block_in_place(pack),
             _ => pack(),
         };
-        pipes.add(self, batch.shard(), &entry);
+        pipes.add(self, batch.route(), &entry);
     }
 
     pub(super) fn coding(&self) -> Coding {
@@ -126,14 +127,18 @@ impl Uplink {
         self.take_in(asked, answers)
     }
 
-    fn take_in(&mut self, asked: usize, answers: BTreeMap<u32, Answers>) -> Result<bool, Trouble> {
+    fn take_in(
+        &mut self,
+        asked: usize,
+        answers: BTreeMap<Route, Answers>,
+    ) -> Result<bool, Trouble> {
         let now = Instant::now();
         let mut first_error = None;
-        let mut by_shard = BTreeMap::new();
-        for (shard, answers) in answers {
+        let mut by_route = BTreeMap::new();
+        for (route, answers) in answers {
             match answers {
                 Ok(answers) => {
-                    by_shard.insert(shard, VecDeque::from(answers));
+                    by_route.insert(route, VecDeque::from(answers));
                 }
                 Err(error) => {
                     first_error.get_or_insert(error);
@@ -142,8 +147,8 @@ impl Uplink {
         }
         let mut again = VecDeque::new();
         for batch in self.unsent.drain(..asked) {
-            let answer = by_shard
-                .get_mut(&batch.shard())
+            let answer = by_route
+                .get_mut(batch.route())
                 .and_then(VecDeque::pop_front);
             match answer {
                 Some(Ok(_)) => {
