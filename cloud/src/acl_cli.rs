@@ -118,10 +118,13 @@ pub(crate) fn act(config: &Config, verb: &AclVerb, json: bool) -> Result<u8, Acl
     }
     let is_cloud = *cloud || users.is_empty();
     if is_cloud {
-        let streams = match &config.stream.pattern {
-            Some(pattern) => streams.matching(pattern)?,
-            None => streams,
-        };
+        let sensors = config.sensors.iter().map(|sensors| &sensors.pattern);
+        let streams = config
+            .stream
+            .pattern
+            .iter()
+            .chain(sensors)
+            .try_fold(streams, |streams, pattern| streams.matching(pattern))?;
         let dead_letter = config.stream.dead_letter.as_deref();
         let words = access::cloud(&streams, dead_letter, *cluster)?;
         users.push((access::PROCESSOR.to_owned(), words));

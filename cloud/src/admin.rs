@@ -1,4 +1,4 @@
-//! What the process says about itself over HTTP: health, readiness, status, metrics.
+//! What the process says about itself over HTTP: health, readiness, status, metrics; beside the web app.
 //!
 //! Why `/health` looks as it does: the words are those of the founding documents, which dashboards
 //! and probes already know. Nothing here changes anything.
@@ -21,25 +21,32 @@ use tokio_util::sync::CancellationToken;
 use crate::config::StreamConfig;
 use crate::latency::Latency;
 use crate::metrics::{Metrics, now_ms};
-use crate::stream::{Intake, Link, Standing, Streams, lag};
+use crate::stream::memory::{self, Memory};
+use crate::stream::{Intake, Link, Standing, Stream, Streams, lag};
+use crate::web::Web;
 
 /// Refusals in a row that are more than a deadlock or a restart.
-const REFUSALS_MAX: u64 = 3;
+pub(crate) const REFUSALS_MAX: u64 = 3;
 
 /// Longest wait for Redis while answering.
 const ASK_MAX: Duration = Duration::from_secs(1);
+
+/// What is told of a Redis that there is none of.
+const UNUSED: &str = "unused";
 
 /// What the pages tell.
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// To ask for lag and pending.
-    pub link: Link,
+    /// To ask for lag and pending; `None` where there is no Redis.
+    pub link: Option<Link>,
     /// To tell how many stream items wait to be decoded.
     pub intake: Intake,
     /// Which are read.
     pub streams: Streams,
+    /// Sensor streams that are read; `None`: none are looked for.
+    pub sensors: Option<Streams>,
     /// As which group and consumer.
     pub stream: StreamConfig,
     /// Batches written side by side.
@@ -68,15 +75,16 @@ pub struct ListenError {
     pub source: std::io::Error,
 }
 
-/// Serves the pages until `stop`.
-pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) {
+/// Serves the pages and the web app until `stop`.
+pub async fn serve(listener: TcpListener, admin: Admin, web: Web, stop: CancellationToken) {
     let pages = Router::new()
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/status", get(status))
         .route("/queue/status", get(queue))
         .route("/metrics", get(metrics))
-        .with_state(admin);
+        .with_state(admin)
+        .merge(web.router());
     let stopped = async move { stop.cancelled().await };
     // Errors of single connections are theirs; the listener itself cannot fail after bind.
     let _ = axum::serve(listener, pages)
@@ -86,21 +94,61 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
 
 impl Admin {
     /// Those that answered in time.
-    async fn standings(&self) -> Vec<Standing> {
+    pub(crate) async fn standings(&self, streams: Vec<Stream>) -> Vec<Standing> {
         let mut standings = Vec::new();
-        let asking = async {
-            for stream in self.streams.all() {
-                // In a cluster others may answer where one does not.
-                let standing = lag::standing(&self.link, &stream, &self.stream.group).await;
-                standings.extend(standing.ok());
-            }
+        let Some(link) = &self.link else {
+            return standings;
         };
+        // In a cluster others may answer where one does not.
+        let take = |standing: Result<Standing, _>| standings.extend(standing.ok());
+        let asking = lag::several(link, streams, &self.stream.group, take);
         // What is missing is not told; whether Redis answers stands beside it.
         let _ = timeout(ASK_MAX, asking).await;
+        standings.sort_by(|a, b| a.stream.cmp(&b.stream));
         standings
     }
 
-    fn connections(&self) -> (&'static str, &'static str) {
+    /// Of every node of Redis; nothing where it does not say in time.
+    async fn memory(&self) -> Vec<Memory> {
+        let Some(link) = &self.link else {
+            return Vec::new();
+        };
+        let told = timeout(ASK_MAX, memory::memory(link)).await;
+        told.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Telemetry and sensors.
+    fn all_streams(&self) -> Vec<Stream> {
+        let mut streams = self.streams.all();
+        streams.extend(self.sensors.iter().flat_map(Streams::all));
+        streams
+    }
+
+    /// The part of sensors under the founding names; null when none are looked for.
+    fn sensors(&self) -> Value {
+        let metrics = &self.metrics;
+        match &self.sensors {
+            None => Value::Null,
+            Some(streams) => json!({
+                "streams": streams.all().len(),
+                "lag_entries": metrics.sensor_lag.get(),
+                "pending_entries": metrics.sensor_pending.get(),
+                "rows_written": metrics.sensor_stored.get(),
+                "duplicate": metrics.sensor_duplicate.get(),
+                "trim_lost": metrics.sensor_trim_lost.get(),
+                "stats": {
+                    "messages_read": metrics.sensor_read.get(),
+                    "messages_written": metrics.sensor_written.get(),
+                    "messages_failed": metrics.sensor_failed.get(),
+                    "batches_processed": metrics.sensor_batches.get(),
+                    "errors": metrics.errors.get(),
+                },
+            }),
+        }
+    }
+
+    /// How Redis and the database stand, in words.
+    pub(crate) fn connections(&self) -> (&'static str, &'static str) {
         let word = |connected: bool| {
             if connected {
                 "connected"
@@ -108,8 +156,9 @@ impl Admin {
                 "disconnected"
             }
         };
+        let redis = word(self.metrics.redis_connected.load(Ordering::Relaxed));
         (
-            word(self.metrics.redis_connected.load(Ordering::Relaxed)),
+            self.link.as_ref().map_or(UNUSED, |_| redis),
             word(self.metrics.database_connected.load(Ordering::Relaxed)),
         )
     }
@@ -168,7 +217,8 @@ impl Admin {
         })
     }
 
-    fn trouble(&self) -> Option<&'static str> {
+    /// What keeps this process from its work.
+    pub(crate) fn trouble(&self) -> Option<&'static str> {
         let (redis, database) = self.connections();
         if self.metrics.schema_mismatch.get() != 0 {
             Some("the tables are not the ones this program knows: run `cloud migrate up`")
@@ -176,7 +226,7 @@ impl Admin {
             Some("no connection to the database")
         } else if self.metrics.batch_refusals.get() >= REFUSALS_MAX {
             Some("the database refuses the batch in hand; the log says why")
-        } else if redis != "connected" {
+        } else if redis == "disconnected" {
             Some("no connection to Redis")
         } else {
             None
@@ -191,6 +241,7 @@ async fn health(State(admin): State<Admin>) -> impl IntoResponse {
         "redis": redis,
         "database": database,
         "stats": admin.stats(),
+        "sensors": admin.sensors(),
     }))
 }
 
@@ -205,8 +256,8 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
 }
 
 async fn status(State(admin): State<Admin>) -> impl IntoResponse {
-    let standings = admin.standings().await;
     let streams = admin.streams.all();
+    let standings = admin.standings(streams.clone()).await;
     let answered = standings.len() == streams.len();
     let total =
         |of: fn(&Standing) -> Option<u64>| answered.then(|| lag::total(&standings, of)).flatten();
@@ -253,13 +304,16 @@ async fn status(State(admin): State<Admin>) -> impl IntoResponse {
         },
         "last_batch_ms": metrics.last_batch_ms.get(),
         "trouble": admin.trouble(),
+        "sensors": admin.sensors(),
         "stats": admin.stats(),
     }))
 }
 
 /// What waits in Redis; streams that did not answer in time are not told.
 async fn queue(State(admin): State<Admin>) -> impl IntoResponse {
-    let standings = admin.standings().await;
+    let streams = admin.all_streams();
+    let asked = streams.len();
+    let standings = admin.standings(streams).await;
     let metrics = &admin.metrics;
     let told: Vec<Value> = standings.iter().map(Standing::to_json).collect();
     let unfinished = |standing: &Standing| Some(standing.lag_entries? + standing.pending_entries?);
@@ -277,7 +331,7 @@ async fn queue(State(admin): State<Admin>) -> impl IntoResponse {
             )
         })
         .collect();
-    let is_all = standings.len() == admin.streams.all().len();
+    let is_all = standings.len() == asked;
     Json(json!({
         "total_pending": is_all.then(|| lag::total(&standings, unfinished)).flatten(),
         "queues": queues,
@@ -290,7 +344,8 @@ async fn queue(State(admin): State<Admin>) -> impl IntoResponse {
             "last_batch_ms": metrics.last_batch_ms.get(),
         },
         "group": admin.stream.group,
-        "streams_read": admin.streams.all().len(),
+        "streams_read": asked,
+        "sensors": admin.sensors(),
         "streams": told,
         "deleted_unread": metrics.deleted_unread.get(),
         "trim_lost": metrics.trim_lost.get(),
@@ -300,10 +355,11 @@ async fn queue(State(admin): State<Admin>) -> impl IntoResponse {
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    let standings = admin.standings().await;
+    let standings = admin.standings(admin.streams.all()).await;
     let kind = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
-    (kind, admin.metrics.to_prometheus(&standings))
+    let text = admin.metrics.to_prometheus(&standings);
+    (kind, text + &memory::to_prometheus(&admin.memory().await))
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,17 +19,25 @@ use crate::admin::{self, Admin, ListenError};
 use crate::backoff::Backoff;
 use crate::commands::Commands;
 use crate::config::{Config, PolicyConfig, StreamConfig};
+use crate::direct::DirectError;
 use crate::metrics::Metrics;
+use crate::patience::Patience;
 use crate::policies;
 use crate::processor::Processor;
+use crate::sensors::{self, Sensors};
 use crate::store::edges::{self, Settled};
 use crate::store::{self, Database, DatabaseError, Timescale, Writer, migrate};
-use crate::stream::claimer::Claimer;
+use crate::stream::claimer::{self, Claimer};
 use crate::stream::consumer::{Consumer, chained};
 use crate::stream::floor::{self, Board, Tables};
 use crate::stream::gaps::Gaps;
 use crate::stream::setback::Setback;
-use crate::stream::{Intake, Link, Mirror, Redis, RedisFailure, Stream, Streams, finder, trimmer};
+use crate::stream::{
+    Acks, Deliveries, Delivery, Intake, Link, Mirror, Redis, RedisFailure, Stream, Streams, finder,
+    trimmer,
+};
+use crate::web::Web;
+use crate::web::tokens::{Gate, TokensError};
 use crate::writers::Writers;
 
 /// How often to ask the database whether it is there, when there is nothing to write.
@@ -61,6 +71,12 @@ pub enum RunError {
     /// Correct `http.listen`.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Correct the file of tokens.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+    /// As it says.
+    #[error(transparent)]
+    Direct(#[from] DirectError),
 }
 
 /// Runs until `stop`.
@@ -73,49 +89,47 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let redis = Arc::new(Redis::new(&config.redis)?);
     let database = Database::new(&config.database)?;
-    let listener = match config.http {
-        Some(address) => Some(admin::listen(address).await?),
-        None => None,
-    };
+    let door = pages(&config).await?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         redis = redis.url(),
         streams = config.stream.names.join(", "),
+        sensors = config.sensors.as_ref().map_or("none", |it| &it.pattern),
         group = config.stream.group,
         consumer = config.stream.consumer,
         database = database.url(),
-        http = listener
+        http = door
             .as_ref()
-            .and_then(|l| l.local_addr().ok())
+            .and_then(|door| door.listener.local_addr().ok())
             .map_or_else(|| "off".to_owned(), |a| a.to_string()),
         "cloud starts"
     );
     let Some(timescale) = prepared(&database, &config.policies, auto_migrate, &stop).await? else {
         return Ok(());
     };
-    let metrics = Arc::new(Metrics::default());
-    metrics.database(true);
-    let parts = Parts {
-        redis,
-        database,
-        metrics,
-        stop,
-        tasks: TaskTracker::new(),
-        ended: Arc::new(OnceLock::new()),
-    };
-    parts.start(&config, listener, engine(&timescale));
-    parts.tasks.close();
-    parts.stop.cancelled().await;
-    info!("stopping: no more reading, the batch in hand is finished");
-    parts.tasks.wait().await;
-    info!("stopped");
-    match parts.ended.get() {
-        Some(part) => Err(RunError::Part { part }),
-        None => Ok(()),
-    }
+    let parts = Parts::new(database, stop);
+    parts.start(&config, redis, door, engine(&timescale));
+    parts.finish().await
 }
 
-fn engine(timescale: &Timescale) -> String {
+/// Where pages will be served, and to whom.
+pub(crate) struct PagesDoor {
+    pub(crate) listener: TcpListener,
+    gate: Gate,
+}
+
+/// Opens the door for pages, if there is to be one.
+pub(crate) async fn pages(config: &Config) -> Result<Option<PagesDoor>, RunError> {
+    let Some(address) = config.http else {
+        return Ok(None);
+    };
+    Ok(Some(PagesDoor {
+        gate: Gate::open(&config.web)?,
+        listener: admin::listen(address).await?,
+    }))
+}
+
+pub(crate) fn engine(timescale: &Timescale) -> String {
     match timescale {
         Timescale::Yes { version, .. } => format!("timescaledb {version}"),
         Timescale::No => "postgresql".to_owned(),
@@ -123,7 +137,7 @@ fn engine(timescale: &Timescale) -> String {
 }
 
 /// Waits for the database and its tables. `None`: stopped meanwhile.
-async fn prepared(
+pub(crate) async fn prepared(
     database: &Database,
     policies: &PolicyConfig,
     auto_migrate: bool,
@@ -236,20 +250,115 @@ async fn in_use(
     Ok(timescale)
 }
 
+/// What runs, and what it stands on.
 #[derive(Clone)]
-struct Parts {
-    redis: Arc<Redis>,
-    database: Database,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
+pub(crate) struct Parts {
+    pub(crate) database: Database,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stop: CancellationToken,
     tasks: TaskTracker,
     /// The first part that ended although nobody told it to.
     ended: Arc<OnceLock<&'static str>>,
 }
 
+/// What lies between whoever brings entries and the processors.
+pub(crate) struct Between {
+    pub(crate) deliveries: Deliveries,
+    pub(crate) intake: Intake,
+    pub(crate) gaps: UnboundedSender<Delivery>,
+    pub(crate) link: Option<Link>,
+    pub(crate) mirror: Option<Mirror>,
+    pub(crate) board: Arc<Board>,
+}
+
 impl Parts {
-    fn start(&self, config: &Config, listener: Option<tokio::net::TcpListener>, engine: String) {
-        let link = Link::new(self.redis.clone());
+    /// Nothing runs yet; the database was just there.
+    pub(crate) fn new(database: Database, stop: CancellationToken) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        metrics.database(true);
+        Self {
+            database,
+            metrics,
+            stop,
+            tasks: TaskTracker::new(),
+            ended: Arc::new(OnceLock::new()),
+        }
+    }
+
+    /// Waits for the stop and for everything that runs.
+    pub(crate) async fn finish(&self) -> Result<(), RunError> {
+        self.tasks.close();
+        self.stop.cancelled().await;
+        info!("stopping: no more reading, the batch in hand is finished");
+        self.tasks.wait().await;
+        info!("stopped");
+        match self.ended.get() {
+            Some(part) => Err(RunError::Part { part }),
+            None => Ok(()),
+        }
+    }
+
+    /// One more processor than can write: it gathers and decodes meanwhile. Returns how many write.
+    pub(crate) fn start_processors(&self, config: &Config, between: &Between) -> usize {
+        let writers = writers(config);
+        // One for whatever looks now and then, one for every other part that writes.
+        let others = 1 + config.sensors.as_ref().map_or(0, |_| sensors::PROCESSORS);
+        let has_spare = config.database.pool as usize >= writers + others;
+        let writer = || {
+            Writer::new(self.database.clone(), config.store.keep_frames)
+                .keeping_connection(has_spare)
+        };
+        let all = Writers::new(std::iter::repeat_with(writer).take(writers));
+        for _ in 0..=writers {
+            let processor = Processor {
+                deliveries: between.deliveries.clone(),
+                intake: between.intake.clone(),
+                gaps: between.gaps.clone(),
+                writers: all.clone(),
+                patience: Patience {
+                    database: self.database.clone(),
+                    metrics: self.metrics.clone(),
+                },
+                acks: Acks {
+                    link: between.link.clone(),
+                    group: config.stream.group.as_str().into(),
+                    intake: between.intake.clone(),
+                    metrics: self.metrics.clone(),
+                },
+                config: config.store,
+                mirror: between.mirror.clone(),
+                board: between.board.clone(),
+                metrics: self.metrics.clone(),
+            };
+            self.spawn("processor", processor.run(self.stop.clone()));
+        }
+        writers
+    }
+
+    /// What looks after the tables.
+    pub(crate) fn start_upkeep(&self, config: &Config) {
+        let (metrics, stop) = (&self.metrics, &self.stop);
+        let housekeeping = policies::run(
+            self.database.clone(),
+            config.policies,
+            metrics.clone(),
+            stop.clone(),
+        );
+        self.spawn("housekeeping", housekeeping);
+        let probe = probe(self.database.clone(), metrics.clone(), stop.clone());
+        self.spawn("probe", probe);
+    }
+
+    /// Serves the pages and the web app.
+    pub(crate) fn start_pages(&self, config: &Config, door: PagesDoor, admin: Admin) {
+        let web = Web::new(door.gate, config, &self.database, &admin, self.stop.clone());
+        self.spawn("live", web.watch());
+        let serving = admin::serve(door.listener, admin, web, self.stop.clone());
+        self.spawn("admin", serving);
+    }
+
+    fn start(&self, config: &Config, redis: Arc<Redis>, door: Option<PagesDoor>, engine: String) {
+        let link = Link::new(redis.clone());
         let (intake, deliveries) = Intake::new();
         let board = Arc::new(Board::default());
         let lost = Arc::new(Notify::new());
@@ -261,28 +370,17 @@ impl Parts {
             consumer: config.stream.consumer.as_str().into(),
             metrics: self.metrics.clone(),
         });
-        let writers = writers(config);
         let streams = Streams::default();
         let (gaps, coming) = mpsc::unbounded_channel();
-        let writer = || Writer::new(self.database.clone(), config.store.keep_frames);
-        let all = Writers::new(std::iter::repeat_with(writer).take(writers));
-        // One more than can write: it gathers and decodes meanwhile.
-        for _ in 0..=writers {
-            let processor = Processor {
-                deliveries: deliveries.clone(),
-                intake: intake.clone(),
-                gaps: gaps.clone(),
-                writers: all.clone(),
-                database: self.database.clone(),
-                link: link.clone(),
-                stream: config.stream.clone(),
-                config: config.store,
-                mirror: mirror.clone(),
-                board: board.clone(),
-                metrics: self.metrics.clone(),
-            };
-            self.spawn("processor", processor.run(self.stop.clone()));
-        }
+        let between = Between {
+            deliveries,
+            intake: intake.clone(),
+            gaps,
+            link: Some(link.clone()),
+            mirror: mirror.clone(),
+            board: board.clone(),
+        };
+        let writers = self.start_processors(config, &between);
         let (metrics, stop) = (&self.metrics, &self.stop);
         let stream = || config.stream.clone();
         let held = Gaps {
@@ -295,6 +393,7 @@ impl Parts {
         self.spawn("gaps", held.run(coming, stop.clone()));
         let reading = Reading {
             parts: self.clone(),
+            redis: redis.clone(),
             config: stream(),
             link: link.clone(),
             intake: intake.clone(),
@@ -311,13 +410,13 @@ impl Parts {
         self.spawn("finder", finder);
         let tables = SettledTables(self.database.clone());
         let setback = Setback::new(
-            link.clone(),
+            Some(link.clone()),
             streams.clone(),
             config.stream.group.clone(),
             metrics.clone(),
         );
         let floor = floor::run(
-            link.clone(),
+            Some(link.clone()),
             board,
             tables,
             setback,
@@ -326,9 +425,26 @@ impl Parts {
             stop.clone(),
         );
         self.spawn("floor", floor);
+        let sensors = config.sensors.clone().map(|sensors| {
+            let streams = Streams::default();
+            let sensors = Sensors {
+                config: sensors,
+                stream: stream(),
+                store: config.store,
+                link: link.clone(),
+                database: self.database.clone(),
+                streams: streams.clone(),
+                mirror,
+                metrics: metrics.clone(),
+            };
+            for (name, part) in sensors.parts(stop) {
+                self.spawn(name, part);
+            }
+            streams
+        });
         if let Some(commands) = config.commands {
             let commands = Commands {
-                redis: self.redis.clone(),
+                redis,
                 link: link.clone(),
                 database: self.database.clone(),
                 stream: stream(),
@@ -341,32 +457,25 @@ impl Parts {
                 self.spawn(name, part);
             }
         }
-        let housekeeping = policies::run(
-            self.database.clone(),
-            config.policies,
-            metrics.clone(),
-            stop.clone(),
-        );
-        self.spawn("housekeeping", housekeeping);
-        let probe = probe(self.database.clone(), metrics.clone(), stop.clone());
-        self.spawn("probe", probe);
-        if let Some(listener) = listener {
+        self.start_upkeep(config);
+        if let Some(door) = door {
             let admin = Admin {
                 metrics: metrics.clone(),
-                link,
+                link: Some(link),
                 intake,
                 streams,
+                sensors,
                 stream: stream(),
                 writers,
                 engine: engine.into(),
             };
-            self.spawn("admin", admin::serve(listener, admin, stop.clone()));
+            self.start_pages(config, door, admin);
         }
     }
 
     /// Runs a part; if it ends before the stop, all others stop too: a processor that looks well
     /// and does nothing is worse than one that is gone and started again.
-    fn spawn<T: Send + 'static>(
+    pub(crate) fn spawn<T: Send + 'static>(
         &self,
         name: &'static str,
         part: impl Future<Output = T> + Send + 'static,
@@ -390,6 +499,7 @@ impl Parts {
 /// What every stream needs for itself.
 struct Reading {
     parts: Parts,
+    redis: Arc<Redis>,
     config: StreamConfig,
     link: Link,
     intake: Intake,
@@ -401,7 +511,7 @@ impl Reading {
     fn open(&self, stream: Stream) {
         let (metrics, stop) = (&self.parts.metrics, &self.parts.stop);
         let consumer = Consumer {
-            redis: self.parts.redis.clone(),
+            redis: self.redis.clone(),
             stream: stream.clone(),
             config: self.config.clone(),
             intake: self.intake.clone(),
@@ -415,6 +525,7 @@ impl Reading {
             config: self.config.clone(),
             intake: self.intake.clone(),
             metrics: metrics.clone(),
+            newer: claimer::newer_envelopes,
         };
         self.parts.spawn("claimer", claimer.run(stop.clone()));
         let (link, keep) = (self.link.clone(), self.config.keep);
@@ -439,7 +550,7 @@ fn writers(config: &Config) -> usize {
 }
 
 /// The tables, as the floor wants to see them.
-struct SettledTables(Database);
+pub(crate) struct SettledTables(pub(crate) Database);
 
 impl Tables for SettledTables {
     async fn settled(&self) -> Option<Settled> {

@@ -11,7 +11,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use contract::{Device, GatewayId, SettledRanges, SpoolId};
+use contract::{Device, GatewayId, Kind, SettledRanges, SpoolId};
 
 /// Id of one stream item, `<milliseconds>-<counter>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -138,6 +138,8 @@ impl Unit {
 /// One envelope as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
+    /// What the bytes are: this chooses who reads them.
+    pub kind: Kind,
     /// Who spoke.
     pub device: Device,
     /// Gateway clock, milliseconds since 1970 UTC.
@@ -146,13 +148,13 @@ pub struct Frame {
     pub transport: u8,
     /// Class of [`contract::Lane`].
     pub lane: u8,
-    /// AVL records by the frame's first count.
+    /// AVL records by the frame's first count, or how many the gateway counted.
     pub record_count: u32,
-    /// The data field: codec id to second count.
+    /// What the kind says; of Teltonika the data field, codec id to second count.
     pub data: Vec<u8>,
 }
 
-/// One AVL record, judged and typed.
+/// One AVL record, or one position of another kind, judged and typed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// Number within its frame, from 0.
@@ -169,16 +171,16 @@ pub struct Record {
     pub latitude: f64,
     /// Degrees east.
     pub longitude: f64,
-    /// Metres above sea level.
-    pub altitude_m: i16,
+    /// Metres above sea level. `None`, here and below: nobody said.
+    pub altitude_m: Option<i16>,
     /// Degrees clockwise from north, as sent.
-    pub heading_deg: u16,
+    pub heading_deg: Option<i32>,
     /// km/h.
-    pub speed_kmh: u16,
+    pub speed_kmh: Option<i32>,
     /// Satellites in use.
-    pub satellites: u8,
+    pub satellites: Option<u8>,
     /// The device's byte.
-    pub priority: u8,
+    pub priority: Option<u8>,
     /// IO id that made the device write the record; 0 for none.
     pub event_io_id: u16,
     /// Codec 16 only.
@@ -213,11 +215,13 @@ pub struct DeadLetter {
     pub record_index: Option<u32>,
     /// Stream item it came in, when no place in a spool could be read from it.
     pub entry: Option<EntryId>,
+    /// What the bytes are; of an entry that could not be read, what it said.
+    pub kind: Kind,
     /// Who spoke, if that is known.
     pub device: Option<Device>,
     /// Gateway clock, milliseconds since 1970 UTC, if that is known.
     pub received_at_ms: Option<u64>,
-    /// One word for counting: `codec`, `frame`, `payload`, `entry`, `foreign_spool`, `database`.
+    /// One word for counting: `codec`, `kind`, `frame`, `payload`, `entry`, `foreign_spool`, `database`.
     pub error_class: &'static str,
     /// A sentence for people.
     pub reason: String,

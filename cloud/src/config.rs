@@ -10,14 +10,21 @@ use contract::keys;
 use settings::{Origin, RedisAddress, RedisNames, Settings, SettingsError};
 
 mod known;
+mod sensors;
+mod web;
 
 pub use known::KEYS;
+pub use sensors::SensorConfig;
+pub use web::{Open, TilesUrl, WebConfig};
 
 /// Prefix of our environment variables: `CLOUD__REDIS__URL`.
 pub const ENV_PREFIX: &str = "CLOUD";
 
 /// Where AVL records are. A second name is a view's business.
 const TABLE: &str = "positions";
+
+/// Where readings of sensors are; the founding name.
+const SENSOR_TABLE: &str = "sensor_readings";
 
 /// How the parts of Redis' address are called here.
 pub const REDIS_NAMES: RedisNames = RedisNames {
@@ -40,8 +47,12 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 pub struct Config {
     /// Redis.
     pub redis: RedisConfig,
+    /// Where gateways of this machine hand entries over, instead of Redis.
+    pub socket: Option<PathBuf>,
     /// The stream.
     pub stream: StreamConfig,
+    /// Readings of sensors; `None`: none are read.
+    pub sensors: Option<SensorConfig>,
     /// The database.
     pub database: DatabaseConfig,
     /// Batching and what is kept.
@@ -54,6 +65,8 @@ pub struct Config {
     pub site: SiteConfig,
     /// Where to answer HTTP; `None`: nowhere.
     pub http: Option<SocketAddr>,
+    /// Who may see the web app.
+    pub web: WebConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -101,8 +114,13 @@ pub enum ClusterMode {
 pub struct StreamConfig {
     /// Keys of the streams, never none; each stands for its shards too.
     pub names: Vec<String>,
+    /// Streams of other vendors, with their shards: taken in when they appear. None where
+    /// `stream.names` says exactly what to read.
+    pub vendors: Vec<String>,
     /// Also every stream that matches.
     pub pattern: Option<String>,
+    /// But none that matches this: sensor streams.
+    pub not_pattern: Option<String>,
     /// How often to look for more.
     pub look_every: Duration,
     /// Where copies of dead letters go; never read, whatever the pattern.
@@ -180,6 +198,8 @@ pub struct PolicyConfig {
     pub retention: Option<Duration>,
     /// Age at which raw frames are deleted, from two chunks.
     pub frames_retention: Option<Duration>,
+    /// Age at which readings of sensors are deleted, from two chunks.
+    pub sensors_retention: Option<Duration>,
 }
 
 /// How new gateways are let in.
@@ -219,10 +239,19 @@ impl Config {
     /// [`SettingsError`] for the first value that does not fit.
     pub fn new(settings: &Settings, host: &str) -> Result<Self, SettingsError> {
         let redis = redis(settings)?;
+        let stream = stream(settings, host)?;
+        let http = match settings.optional_text("http.listen")? {
+            Some(_) => Some(settings.socket("http.listen")?),
+            None => None,
+        };
         Ok(Self {
+            web: web::web(settings, http)?,
+            http,
             site: site(settings, &redis)?,
             redis,
-            stream: stream(settings, host)?,
+            socket: settings.optional_path("spool.socket")?,
+            sensors: sensors::sensors(settings, &stream)?,
+            stream,
             database: DatabaseConfig {
                 url: settings.text("database.url")?.to_owned(),
                 pool: settings.integer("database.pool", 1..=100)?,
@@ -231,10 +260,6 @@ impl Config {
             store: store(settings)?,
             commands: commands(settings)?,
             policies: policies(settings)?,
-            http: match settings.optional_text("http.listen")? {
-                Some(_) => Some(settings.socket("http.listen")?),
-                None => None,
-            },
             log: LogConfig {
                 level: settings.text("log.level")?.to_lowercase(),
                 format: match settings.choice("log.format", &["auto", "console", "json"])? {
@@ -257,6 +282,15 @@ pub fn without_effect(settings: &Settings) -> Vec<(&'static str, &Origin, String
         let origin = settings.origin("store.batch_timeout_s");
         idle.push(("store.batch_timeout_s", origin, why));
     }
+    if settings.is_set("web.tokens") && *settings.origin("web.open") != Origin::Default {
+        let why = "web.tokens is set, so everybody needs a token".to_owned();
+        idle.push(("web.open", settings.origin("web.open"), why));
+    }
+    if settings.is_set("spool.socket") && settings.is_set("stream.dead_letter") {
+        let why = "spool.socket is set, so there is no Redis for copies".to_owned();
+        let origin = settings.origin("stream.dead_letter");
+        idle.push(("stream.dead_letter", origin, why));
+    }
     idle
 }
 
@@ -268,8 +302,8 @@ pub fn redis_address(settings: &Settings) -> Result<RedisAddress, SettingsError>
 }
 
 fn store(settings: &Settings) -> Result<StoreConfig, SettingsError> {
-    if settings.text("store.table")? != TABLE {
-        let expected = "positions: rows go to the tables that `cloud migrate up` makes; for programs that want another name, make a view of that name over positions or telemetry";
+    if ![TABLE, SENSOR_TABLE].contains(&settings.text("store.table")?) {
+        let expected = "positions, or sensor_readings for readings of sensors: rows go to the tables that `cloud migrate up` makes; for programs that want another name, make a view of that name over one of them or over telemetry";
         return Err(settings.invalid("store.table", expected, None));
     }
     let is_wait_typed = *settings.origin("store.batch_wait") != Origin::Default;
@@ -301,8 +335,10 @@ fn seconds(settings: &Settings, name: &str) -> Result<Option<Duration>, Settings
 fn stream(settings: &Settings, host: &str) -> Result<StreamConfig, SettingsError> {
     let consumer = settings.optional_text("stream.consumer")?;
     let mut names = settings.list("stream.names")?;
+    let mut vendors = Vec::new();
     if names.is_empty() {
         names.push(settings.text("stream.name")?.to_owned());
+        vendors.extend(keys::other_streams().filter(|vendor| *vendor != names[0]));
     }
     names.sort();
     names.dedup();
@@ -323,7 +359,11 @@ fn stream(settings: &Settings, host: &str) -> Result<StreamConfig, SettingsError
     };
     Ok(StreamConfig {
         names,
+        vendors,
         pattern: settings.optional_text("stream.pattern")?.map(str::to_owned),
+        not_pattern: settings
+            .optional_text("sensors.pattern")?
+            .map(str::to_owned),
         look_every: at_least("stream.look_every", Duration::from_secs(1))?,
         dead_letter: dead_letter.map(str::to_owned),
         dead_letter_keep: settings.duration("stream.dead_letter_keep")?,
@@ -422,6 +462,7 @@ fn policies(settings: &Settings) -> Result<PolicyConfig, SettingsError> {
         compress_after: age("store.compress_after")?,
         retention: kept("store.retention")?,
         frames_retention: kept("frames.retention")?,
+        sensors_retention: kept("sensors.retention")?,
     })
 }
 
@@ -453,6 +494,7 @@ mod tests {
     fn defaults_work_and_name_the_founding_stream_and_group() {
         let config = read("", &[]).unwrap();
         assert_eq!(config.stream.names, ["telemetry:teltonika"]);
+        assert_eq!(config.stream.vendors, ["telemetry:http", "telemetry:nmea"]);
         assert_eq!(config.stream.pattern, None);
         assert_eq!(config.stream.claim_after, Duration::from_secs(60));
         assert_eq!(config.store.writers, 2);
@@ -542,6 +584,7 @@ mod tests {
         let file = "[stream]\nnames = [\"telemetry:b\", \"telemetry:a\", \"telemetry:b\"]\npattern = \"telemetry:*\"";
         let stream = read(file, &[]).unwrap().stream;
         assert_eq!(stream.names, ["telemetry:a", "telemetry:b"]);
+        assert!(stream.vendors.is_empty(), "those and no others");
         assert_eq!(stream.pattern.as_deref(), Some("telemetry:*"));
         let env = [("CLOUD__STREAM__NAMES", "telemetry:x, telemetry:y")];
         assert_eq!(
@@ -577,6 +620,7 @@ mod tests {
             compress_after: Some(7 * DAY),
             retention: None,
             frames_retention: Some(90 * DAY),
+            sensors_retention: None,
         };
         assert_eq!(policies("").unwrap(), wanted);
         let off = policies(
@@ -591,11 +635,43 @@ mod tests {
         assert_eq!(off.unwrap(), wanted);
         let refused = |file: &str| policies(file).unwrap_err().to_string();
         assert!(refused("[store]\nretention = \"1h\"").contains("store.retention"));
+        assert!(refused("[sensors]\nretention = \"1h\"").contains("sensors.retention"));
         assert!(refused("[frames]\nretention = \"0s\"").contains("frames.retention"));
         let wide = "[store]\nchunk_interval = \"7d\"\nretention = \"10d\"";
         assert!(refused(wide).contains("two of store.chunk_interval"));
         assert!(refused("[store]\nchunk_interval = \"1s\"").contains("1h to 100d"));
         assert!(refused("[store]\ncompress_after = \"never\"").contains("7d"));
+    }
+
+    #[test]
+    fn sensor_streams_are_none_unless_named_and_never_telemetry() {
+        let sensors = |file: &str, env: &[(&str, &str)]| read(file, env).map(|it| it.sensors);
+        assert_eq!(sensors("", &[]).unwrap(), None);
+        let founding = [
+            ("STREAM_PATTERN", "mqtt_stream:*"),
+            ("DEAD_LETTER_STREAM", "mqtt_stream:failed"),
+            ("TABLE_NAME", "sensor_readings"),
+        ];
+        let found = sensors("", &founding).unwrap().unwrap();
+        assert_eq!(found.pattern, "mqtt_stream:*");
+        assert_eq!(found.dead_letter.as_deref(), Some("mqtt_stream:failed"));
+        assert_eq!((found.keep, found.telemetry.len()), (None, 1));
+        let stream = read("", &founding).unwrap().stream;
+        assert_eq!(stream.not_pattern.as_deref(), Some("mqtt_stream:*"));
+        let kept = "[sensors]\npattern = \"mqtt:*\"\nkeep = \"2h\"";
+        let kept = sensors(kept, &[]).unwrap().unwrap().keep;
+        assert_eq!(kept, Some(Duration::from_secs(7_200)));
+        for pattern in [
+            "telemetry:*",
+            "telemetry:teltonika",
+            "commands:*",
+            "dead-letter:*",
+        ] {
+            let refused = sensors("", &[("STREAM_PATTERN", pattern)]).unwrap_err();
+            assert!(refused.to_string().contains("stream.pattern"), "{refused}");
+        }
+        let refused = sensors("[sensors]\npattern = \"a:*\"\nkeep = \"never\"", &[]);
+        assert!(refused.unwrap_err().to_string().contains("sensors.keep"));
     }
 
     #[test]

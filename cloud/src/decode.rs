@@ -6,15 +6,19 @@
 //! Pure. Invariants: nothing that was acknowledged to a tracker is left out: every envelope becomes
 //! records, messages or a dead letter; an item of a newer version, kind or coding is left alone.
 
-use codec::{AvlData, BodyError, Codec7Data, CodecId, MessageData};
+mod kinds;
+mod nmea;
+mod position;
+mod teltonika;
+
 use contract::{
     Coding, Entry, EntryError, Envelope, GatewayId, Kind, Payload, PayloadError, SettledRanges,
     SpoolId,
 };
 use thiserror::Error;
 
-use crate::batch::{DeadLetter, Decoded, EntryId, Frame, Message, Place, Unit};
-use crate::normalise::{self, codec7};
+use self::kinds::{Body, Unread};
+use crate::batch::{DeadLetter, Decoded, EntryId, Frame, Place, Unit};
 
 /// Leave the item pending and raise an alarm: a newer reader will understand it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -85,8 +89,8 @@ pub fn newer(fields: &Fields) -> Option<ForNewerReader> {
 
 /// What of an entry that we can read is beyond us all the same.
 fn unknown(entry: &Entry) -> Option<ForNewerReader> {
-    if let Kind::Other(kind) = &entry.kind {
-        let kind = kind.clone();
+    if kinds::reader(&entry.kind).is_none() {
+        let kind = entry.kind.as_str().to_owned();
         return Some(ForNewerReader::Kind { kind });
     }
     if let Coding::Other(coding) = &entry.coding {
@@ -122,6 +126,7 @@ enum Unopened {
 
 fn envelope(entry: &Entry, envelope: &Envelope<'_>, arrived_ms: u64) -> Unit {
     let raw = Frame {
+        kind: entry.kind.clone(),
         device: envelope.device.clone(),
         received_at_ms: envelope.received_at_ms,
         transport: envelope.transport.as_u8(),
@@ -170,14 +175,16 @@ pub fn frame(place: Place, frame: Frame, arrived_ms: u64) -> Unit {
 /// First bytes of every zstd frame. Source: RFC 8878, section 3.1.1.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 
-/// Reads a payload again that was put aside without the entry around it. Its coding is known by its
-/// first bytes: MsgPack of envelopes begins with an array, never with those of zstd.
+/// Reads a payload again that was put aside without the entry around it. Its kind was written down; its
+/// coding is known by its first bytes: MsgPack of envelopes begins with an array, never with those of
+/// zstd.
 ///
 /// # Errors
 /// A sentence: why nobody can read it.
 pub fn payload(
     gateway: &GatewayId,
     spool: SpoolId,
+    kind: &Kind,
     data: &[u8],
     arrived_ms: u64,
 ) -> Result<Vec<Unit>, String> {
@@ -192,7 +199,7 @@ pub fn payload(
         return Err("the payload holds no envelope".to_owned());
     };
     let entry = Entry {
-        kind: Kind::Teltonika,
+        kind: kind.clone(),
         gateway: gateway.clone(),
         spool,
         first,
@@ -218,79 +225,44 @@ pub fn is_stray(reason: &str) -> bool {
 /// How the reason for a stray position goes on behind its number.
 const STRAY: &str = "which its entry does not claim";
 
-enum Body {
-    Records(Vec<crate::batch::Record>),
-    Messages(Vec<Message>),
-}
-
-/// `arrived_ms` is the clock of Redis when the entry came. A gateway without a battery behind its
-/// clock may wake up in 1970, and every record would seem to come from the future.
 fn read_body(frame: &Frame, arrived_ms: u64) -> Result<Body, Box<DeadLetter>> {
-    let dead = |error_class, error: &BodyError| {
+    let read = match kinds::reader(&frame.kind) {
+        Some(reader) => (reader.read)(frame, arrived_ms),
+        None => Err(Unread {
+            class: "kind",
+            reason: unknown_kind(&frame.kind),
+            offset: None,
+        }),
+    };
+    read.map_err(|unread| {
         Box::new(DeadLetter {
             record_index: None,
             entry: None,
+            kind: frame.kind.clone(),
             device: Some(frame.device.clone()),
             received_at_ms: Some(frame.received_at_ms),
-            error_class,
-            reason: error.to_string(),
-            offset: Some(error.offset),
+            error_class: unread.class,
+            reason: unread.reason,
+            offset: unread.offset,
             sqlstate: None,
             records: u64::from(frame.record_count),
             bytes: frame.data.clone(),
         })
-    };
-    let codec = frame.data.first().copied().map(CodecId::from_byte);
-    if codec.is_some_and(CodecId::is_message) {
-        return MessageData::parse(&frame.data)
-            .map(|data| Body::Messages(messages(&data)))
-            .map_err(|error| dead("frame", &error));
-    }
-    if codec == Some(CodecId::Codec7) {
-        let data = Codec7Data::parse(&frame.data).map_err(|error| dead("frame", &error))?;
-        let records = numbered(data.records().map(|avl| (avl.raw.len(), avl)));
-        let received_at_ms = frame.received_at_ms.max(arrived_ms);
-        let typed = |(index, offset, avl)| codec7::record(&avl, index, offset, received_at_ms);
-        return Ok(Body::Records(records.map(typed).collect()));
-    }
-    let known = codec.is_some_and(CodecId::is_avl);
-    // An unknown codec comes back as such from the AVL reader: one road for the reason.
-    let data = AvlData::parse(&frame.data)
-        .map_err(|error| dead(if known { "frame" } else { "codec" }, &error))?;
-    let records = numbered(data.records().map(|avl| (avl.raw.len(), avl)));
-    let received_at_ms = frame.received_at_ms.max(arrived_ms);
-    let typed = |(index, offset, avl)| normalise::record(&avl, index, offset, received_at_ms);
-    Ok(Body::Records(records.map(typed).collect()))
-}
-
-/// Each record with its number and the place of its first byte in the data field.
-fn numbered<T>(records: impl Iterator<Item = (usize, T)>) -> impl Iterator<Item = (u32, usize, T)> {
-    // Codec id and first count stand before the first record.
-    let mut offset = 2;
-    records.zip(0u32..).map(move |((bytes, record), index)| {
-        let at = offset;
-        offset += bytes;
-        (index, at, record)
     })
 }
 
-fn messages(data: &MessageData<'_>) -> Vec<Message> {
-    let codec = match data.codec() {
-        codec::MessageCodec::Codec12 => 0x0C,
-        codec::MessageCodec::Codec13 => 0x0D,
-        codec::MessageCodec::Codec14 => 0x0E,
-        codec::MessageCodec::Codec15 => 0x0F,
-    };
-    let numbered = data.messages().zip(0u32..);
-    numbered
-        .map(|(message, index)| Message {
-            index,
-            codec,
-            kind: message.kind,
-            device_time_s: message.timestamp_s,
-            payload: message.payload.to_vec(),
-        })
-        .collect()
+fn unknown_kind(kind: &Kind) -> String {
+    let kind = kind.as_str();
+    ForNewerReader::Kind { kind: kind.into() }.to_string()
+}
+
+/// A frame around the bytes of one record, so that it can be read by itself.
+///
+/// # Errors
+/// A sentence: why there is none.
+pub fn alone(kind: &Kind, record: &[u8]) -> Result<Vec<u8>, String> {
+    let reader = kinds::reader(kind).ok_or_else(|| unknown_kind(kind))?;
+    (reader.alone)(record)
 }
 
 fn gap_unit(entry: &Entry, gap: &contract::Gap) -> Unit {
@@ -326,6 +298,7 @@ fn unreadable_payload(entry: &Entry, error: &Unopened) -> Unit {
         DeadLetter {
             record_index: None,
             entry: None,
+            kind: entry.kind.clone(),
             device: None,
             received_at_ms: None,
             error_class: "payload",
@@ -339,9 +312,12 @@ fn unreadable_payload(entry: &Entry, error: &Unopened) -> Unit {
 }
 
 fn unreadable_entry(id: &EntryId, fields: &Fields, error: &EntryError) -> Decoded {
+    let kind = named(fields).find(|(name, _)| *name == contract::entry::field::KIND);
+    let kind = kind.and_then(|(_, word)| std::str::from_utf8(word).ok());
     let letter = DeadLetter {
         record_index: None,
         entry: Some(id.clone()),
+        kind: kind.map_or(Kind::Teltonika, Kind::from_word),
         device: None,
         received_at_ms: Some(id.id.ms()),
         error_class: "entry",
@@ -371,7 +347,8 @@ fn dead_unit(place: Option<Place>, letter: DeadLetter) -> Unit {
 }
 
 /// Names and values of an unreadable item, each behind its length as 4 bytes, big-endian.
-fn written_down(fields: &Fields) -> Vec<u8> {
+#[must_use]
+pub fn written_down(fields: &Fields) -> Vec<u8> {
     let parts = fields.iter().flat_map(|(name, value)| [name, value]);
     parts
         .flat_map(|part| {

@@ -20,10 +20,17 @@ pub(crate) async fn act(
     loop {
         let mut streams = finder::named(&config.stream);
         streams.extend(finder::find(&link, &config.stream).await?);
-        let mut standings = Vec::with_capacity(streams.len());
-        for stream in &streams {
-            standings.push(lag::standing(&link, stream, &config.stream.group).await?);
+        if let Some(sensors) = &config.sensors {
+            streams.extend(finder::find(&link, sensors).await?);
         }
+        let mut told = Vec::with_capacity(streams.len());
+        lag::several(&link, streams.clone(), &config.stream.group, |it| {
+            told.push(it);
+        })
+        .await;
+        let mut standings = told.into_iter().collect::<Result<Vec<Standing>, _>>()?;
+        // As they were found: telemetry before sensors.
+        standings.sort_by_key(|it| streams.iter().position(|stream| *stream == it.stream));
         let printed = print(&standings, json);
         if printed.is_err() || !watch {
             return Ok(printed);

@@ -8,6 +8,7 @@ mod migrate_cli;
 mod roles_cli;
 mod site_cli;
 mod status_cli;
+mod web_cli;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use cloud::backfill::{self, BackfillVerb};
 use cloud::check;
 use cloud::commands::cli::{self, CmdError, CmdVerb};
 use cloud::config::{self, Config, ENV_PREFIX, KEYS, LogConfig, LogFormat};
+use cloud::direct;
 use cloud::fleet::{self, DeviceVerb};
 use cloud::ledger::{self, LedgerArgs};
 use cloud::letters::cli::{self as dlq, DlqVerb};
@@ -62,10 +64,16 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     /// Process the stream until told to stop (Ctrl-C or SIGTERM).
+    #[command(
+        after_help = "Without Redis, on one machine: give --from-spool a path for a socket, and gateways uplink.url = \"unix:PATH\".\nGiven the directory of a spool that no gateway uses, it stores what waits there, marks it as stored\nand ends: 0 when nothing is left, 1 when something is, 3 while somebody uses it. Run it as the user of\nthe gateway, who owns the files.\n\nExamples:\n  cloud run --config /etc/milepost/cloud.toml\n  cloud run --from-spool /run/milepost-cloud/uplink.sock\n  sudo -u milepost cloud run --from-spool /var/lib/milepost/spool"
+    )]
     Run {
         /// Apply missing migrations first instead of refusing to start.
         #[arg(long)]
         auto_migrate: bool,
+        /// Without Redis: a socket at which gateways deliver, or the directory of a spool to empty.
+        #[arg(long, value_name = "SOCKET|DIR")]
+        from_spool: Option<PathBuf>,
     },
     /// Look at settings, Redis, the streams, the database and commands, and name what is wrong.
     ///
@@ -133,6 +141,9 @@ enum Verb {
     /// Trackers and their families.
     #[command(subcommand)]
     Device(DeviceVerb),
+    /// Who may come into the web app and its API.
+    #[command(subcommand)]
+    Web(web_cli::WebVerb),
     /// Show the settings.
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -180,6 +191,8 @@ enum Failure {
     #[error(transparent)]
     Site(#[from] SiteError),
     #[error(transparent)]
+    Web(#[from] web_cli::WebFailure),
+    #[error(transparent)]
     Ask(#[from] AskError),
     #[error("there is no code {code}: {hint}")]
     NoCode { code: String, hint: String },
@@ -201,8 +214,9 @@ impl Failure {
                 RunError::Redis(
                     RedisFailure::Unreachable { .. } | RedisFailure::Refused { .. },
                 ) => 3,
-                RunError::Redis(_) | RunError::Listen(_) => 2,
+                RunError::Redis(_) | RunError::Listen(_) | RunError::Tokens(_) => 2,
                 RunError::Database(error) => error.exit_code(),
+                RunError::Direct(error) => error.exit_code(),
                 RunError::Migrations { .. } | RunError::Part { .. } => 1,
             },
             Self::Database(error) => error.exit_code(),
@@ -212,6 +226,7 @@ impl Failure {
             Self::Acl(error) => error.exit_code(),
             Self::Roles(error) => error.exit_code(),
             Self::Site(error) => error.exit_code(),
+            Self::Web(_) => 2,
             Self::Runtime(_) | Self::Output(_) => 1,
         }
     }
@@ -277,12 +292,15 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
         .map_err(Failure::Runtime)?;
     runtime.block_on(async {
         match &arguments.verb {
-            Verb::Run { auto_migrate } => {
+            Verb::Run {
+                auto_migrate,
+                from_spool,
+            } => {
                 for (key, origin, why) in config::without_effect(&settings) {
                     tracing::warn!(key, place = origin.place(), why, "a setting without effect");
                 }
-                app::run(config, *auto_migrate, stopped_on_signal()).await?;
-                Ok(0)
+                let from = from_spool.clone().or_else(|| config.socket.clone());
+                process(config, from, *auto_migrate, arguments.json).await
             }
             Verb::Lag { watch } => {
                 lag_cli::act(&config, *watch, arguments.json)
@@ -294,6 +312,7 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
             Verb::Acl(verb) => Ok(acl_cli::act(&config, verb, arguments.json)?),
             Verb::Roles(verb) => Ok(roles_cli::act(&config, verb, arguments.json).await?),
             Verb::Site(verb) => Ok(site_cli::act(&config, verb, arguments.json).await?),
+            Verb::Web(verb) => Ok(web_cli::act(&config, verb, arguments.json)?),
             Verb::Check => Ok(check_cli::act(&settings, &config, arguments.json).await?),
             Verb::Status { watch } => {
                 status_cli::act(&config, *watch, arguments.json).await??;
@@ -318,6 +337,30 @@ fn run(arguments: &Arguments) -> Result<u8, Failure> {
             Verb::Config(_) | Verb::Version | Verb::Explain { .. } => Ok(0),
         }
     })
+}
+
+/// `run`, from wherever entries come.
+async fn process(
+    config: Config,
+    from: Option<PathBuf>,
+    auto_migrate: bool,
+    json: bool,
+) -> Result<u8, Failure> {
+    let stop = stopped_on_signal();
+    match from {
+        None => app::run(config, auto_migrate, stop).await?,
+        Some(path) if path.is_dir() => {
+            let drained = direct::drain(config, &path, auto_migrate, stop).await?;
+            let mut out = std::io::stdout().lock();
+            match json {
+                true => writeln!(out, "{}", drained.to_json())?,
+                false => write!(out, "{}", drained.to_text())?,
+            }
+            return Ok(drained.exit_code());
+        }
+        Some(path) => direct::serve(config, &path, auto_migrate, stop).await?,
+    }
+    Ok(0)
 }
 
 fn version(json: bool) -> Result<u8, Failure> {

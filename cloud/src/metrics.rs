@@ -129,6 +129,20 @@ metrics! {
     counter database_setbacks = "milepost_cloud_database_setbacks_total";
     /// Stream items trimmed behind all groups.
     counter trimmed = "milepost_cloud_trimmed_total";
+    /// Entries of sensor streams read; also in messages_read.
+    counter sensor_read = "milepost_cloud_sensor_messages_read_total";
+    /// Of them, those acknowledged after COMMIT.
+    counter sensor_written = "milepost_cloud_sensor_messages_written_total";
+    /// Dead letters of sensor streams written.
+    counter sensor_failed = "milepost_cloud_sensor_messages_failed_total";
+    /// Batches of readings committed.
+    counter sensor_batches = "milepost_cloud_sensor_batches_processed_total";
+    /// Readings that became rows in sensor_readings.
+    counter sensor_stored = "milepost_cloud_sensor_readings_stored_total";
+    /// Readings that were there before.
+    counter sensor_duplicate = "milepost_cloud_sensor_readings_duplicate_total";
+    /// Entries of sensor streams that somebody trimmed before they were read: lost.
+    counter sensor_trim_lost = "milepost_cloud_sensor_trim_lost_total";
     /// Commands given to a gateway.
     counter commands_routed = "milepost_cloud_commands_routed_total";
     /// Milliseconds that given commands had waited, together.
@@ -178,6 +192,12 @@ metrics! {
     gauge positions_missing = "milepost_cloud_positions_missing";
     /// Stream items in which gateways give something up, waiting for what was sent before them.
     gauge gaps_held = "milepost_cloud_gaps_held";
+    /// Sensor streams that are read.
+    gauge sensor_streams = "milepost_cloud_sensor_streams";
+    /// Entries in them not yet read by the group, five seconds ago at most.
+    gauge sensor_lag = "milepost_cloud_sensor_lag_entries";
+    /// Entries in them read and not yet acknowledged, five seconds ago at most.
+    gauge sensor_pending = "milepost_cloud_sensor_pending_entries";
     /// Attempts in a row in which the database did not take the batch in hand.
     gauge batch_refusals = "milepost_cloud_batch_refusals";
 }
@@ -253,7 +273,7 @@ impl Metrics {
         let flags = [
             (
                 "milepost_cloud_redis_connected",
-                "1 while Redis answers.",
+                "1 while Redis answers, and where none is used.",
                 &self.redis_connected,
             ),
             (

@@ -64,6 +64,7 @@ async fn delete(database: &Database, config: &PolicyConfig) -> Result<(), StoreE
         let piece = retention::delete_some(database, config).await?;
         total.positions += piece.positions;
         total.frames += piece.frames;
+        total.readings += piece.readings;
         if !piece.more {
             break;
         }
@@ -73,7 +74,8 @@ async fn delete(database: &Database, config: &PolicyConfig) -> Result<(), StoreE
         info!(
             positions = total.positions,
             frames = total.frames,
-            "deleted what is older than store.retention and frames.retention"
+            readings = total.readings,
+            "deleted what is older than store.retention, frames.retention and sensors.retention"
         );
     }
     Ok(())

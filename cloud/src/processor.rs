@@ -7,28 +7,25 @@
 //! Invariants: XACK takes its ids from a [`Committed`] and from nowhere else; a batch that the
 //! database does not take is tried again until it does or until we are stopped, and stays pending.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use redis::cmd;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant as Moment, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::backoff::Backoff;
 use crate::batch::{Batch, EntryId, Unit};
-use crate::config::{StoreConfig, StreamConfig};
+use crate::config::StoreConfig;
 use crate::decode;
 use crate::fail_point::fail_point;
 use crate::metrics::{Metrics, now_ms};
-use crate::store::{Committed, Next, StoreError, migrate};
-use crate::stream::consumer::chained;
+use crate::patience::{self, Patience};
+use crate::store::{Committed, StoreError, Writer};
 use crate::stream::floor::Board;
-use crate::stream::{Deliveries, Delivery, Intake, Link, Mirror};
-use crate::writers::{Numbered, Writers};
+use crate::stream::{Acks, Deliveries, Delivery, Intake, Mirror};
+use crate::writers::Writers;
 
 /// Stream items in one batch at most, so that a flood of small ones cannot grow it without end.
 const ENTRIES_MAX: usize = 1_000;
@@ -39,18 +36,6 @@ const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How long to wait for an item, or for one's turn, before telling Redis again what it did not take.
 const WAIT_MAX: Duration = Duration::from_secs(1);
-
-/// After a stop: how long the batch in hand may still take.
-const STOP_MAX: Duration = Duration::from_secs(20);
-
-/// Deadlocks in a row that are tried again without a pause.
-const AT_ONCE_MAX: u32 = 5;
-
-/// Refusals in a row after which a batch is cut into twice as many transactions.
-const REFUSALS_PER_PART: u32 = 3;
-
-/// How often to look whether somebody applied the missing migration.
-const SCHEMA_PAUSE: Duration = Duration::from_secs(30);
 
 /// What the processor needs.
 #[derive(Debug)]
@@ -63,12 +48,10 @@ pub struct Processor {
     pub gaps: UnboundedSender<Delivery>,
     /// Who writes.
     pub writers: Writers,
-    /// The same database, to ask about migrations.
-    pub database: crate::store::Database,
+    /// What to make of a refusal.
+    pub patience: Patience,
     /// How to acknowledge.
-    pub link: Link,
-    /// Which group.
-    pub stream: StreamConfig,
+    pub acks: Acks,
     /// How to gather.
     pub config: StoreConfig,
     /// Where dead letters are copied to, if anywhere.
@@ -77,6 +60,23 @@ pub struct Processor {
     pub board: Arc<Board>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+}
+
+struct Attempt<'a> {
+    writer: &'a mut Writer,
+    batch: &'a Batch,
+}
+
+impl patience::Attempt for Attempt<'_> {
+    type Committed = Committed;
+
+    async fn once(&mut self, parts: usize) -> Result<Committed, StoreError> {
+        self.writer.write(self.batch, parts).await
+    }
+
+    fn parts_max(&self) -> usize {
+        self.batch.units.len()
+    }
 }
 
 impl Processor {
@@ -99,7 +99,7 @@ impl Processor {
                 mirror.copy(&batch, &committed).await;
             }
             unacknowledged.extend_from_slice(committed.entries());
-            self.acknowledge(&mut unacknowledged).await;
+            self.acks.tell(&mut unacknowledged).await;
             self.metrics.store.record(Instant::now(), began.elapsed());
             info!(
                 writer = number,
@@ -117,7 +117,7 @@ impl Processor {
                 }
             }
         }
-        self.acknowledge(&mut unacknowledged).await;
+        self.acks.tell(&mut unacknowledged).await;
     }
 
     /// The next batch; `None` when stopped with nothing in hand.
@@ -135,7 +135,7 @@ impl Processor {
             };
             match turn {
                 Ok(receiver) => break receiver,
-                Err(_) => self.acknowledge(unacknowledged).await,
+                Err(_) => drop(self.acks.tell(unacknowledged).await),
             }
         };
         let mut batch = Batch::default();
@@ -158,7 +158,7 @@ impl Processor {
                 }
                 Ok(None) => break,
                 Err(_) if until.is_some() => break,
-                Err(_) => self.acknowledge(unacknowledged).await,
+                Err(_) => drop(self.acks.tell(unacknowledged).await),
             }
         }
         (!batch.is_empty()).then_some(batch)
@@ -189,8 +189,12 @@ impl Processor {
                 batch.add(delivery.entry, decoded, bytes);
                 true
             }
-            // It stays inside the intake, so this is said once per item and process.
+            // It stays inside the intake, so this is said once per item and process. Without a Redis
+            // nothing comes twice under one id, and nobody would ever let it out.
             Err(newer) => {
+                if self.acks.link.is_none() {
+                    self.intake.let_out([&delivery.entry]);
+                }
                 self.metrics.left_for_newer.add(1);
                 error!(entry = %delivery.entry, reason = %newer, "left a stream item pending");
                 false
@@ -200,156 +204,28 @@ impl Processor {
 
     /// Has the batch written, by whoever is free. `None`: stopped, and out of time.
     async fn write(&self, batch: &Batch, stop: &CancellationToken) -> Option<(usize, Committed)> {
-        // One deadline from the moment of the stop, however many attempts it cuts through.
-        let late = async {
-            stop.cancelled().await;
-            tokio::time::sleep(STOP_MAX).await;
-        };
+        let late = Patience::late(stop);
         tokio::pin!(late);
         let mut by = tokio::select! {
             by = self.writers.take() => by?,
             () = &mut late => return None,
         };
-        let number = by.number;
+        let (number, writer) = (by.number, &mut by.writer);
+        let refused = |failure: &StoreError| {
+            if failure.may_be_another_server() {
+                self.board.doubt();
+            }
+        };
+        let attempt = Attempt { writer, batch };
+        let trying = self
+            .patience
+            .until_committed(number, attempt, refused, stop);
         let written = tokio::select! {
-            written = self.try_on(&mut by, batch, stop) => written,
+            written = trying => written,
             () = &mut late => None,
         };
         self.writers.give_back(by);
         written.map(|committed| (number, committed))
-    }
-
-    /// Tries until the database takes the batch. `None`: stopped, and no use in trying again.
-    async fn try_on(
-        &self,
-        by: &mut Numbered,
-        batch: &Batch,
-        stop: &CancellationToken,
-    ) -> Option<Committed> {
-        let mut backoff = Backoff::default();
-        let (mut in_a_row, mut parts) = (0, 1);
-        loop {
-            let failure = match by.writer.write(batch, parts).await {
-                Ok(committed) => {
-                    self.metrics.database(true);
-                    self.metrics.writer_schema(by.number, false);
-                    self.metrics.writer_refusals(by.number, 0);
-                    return Some(committed);
-                }
-                Err(failure) => failure,
-            };
-            if failure.may_be_another_server() {
-                self.board.doubt();
-            }
-            in_a_row += 1;
-            self.metrics.writer_refusals(by.number, in_a_row.into());
-            // The server is there and keeps saying no to the whole: ask for less at a time.
-            if in_a_row % REFUSALS_PER_PART == 0 && matches!(failure, StoreError::Refused { .. }) {
-                parts = (parts * 2).min(batch.units.len().max(1));
-            }
-            let was_stopping = stop.is_cancelled();
-            let pause = self
-                .judge(by.number, &failure, in_a_row, &mut backoff)
-                .await;
-            if was_stopping && pause > STOP_MAX / 4 {
-                return None;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                // Once more, at once: it may be the last chance.
-                () = stop.cancelled(), if !was_stopping => {}
-            }
-        }
-    }
-
-    /// Says what happened and how long to wait.
-    async fn judge(
-        &self,
-        number: usize,
-        failure: &StoreError,
-        in_a_row: u32,
-        backoff: &mut Backoff,
-    ) -> Duration {
-        self.metrics.error();
-        self.metrics.store_errors.add(1);
-        let told = chained(failure);
-        let pause = match failure.next() {
-            Next::RetryNow if in_a_row <= AT_ONCE_MAX => Duration::ZERO,
-            Next::Schema => {
-                self.metrics.writer_schema(number, true);
-                let missing = self.missing_migrations().await;
-                error!(
-                    error = told,
-                    missing,
-                    "the tables are not the ones this program knows; stopped consuming, nothing is lost; run `cloud migrate up`"
-                );
-                return SCHEMA_PAUSE;
-            }
-            Next::RetryNow | Next::Retry | Next::Split => backoff.pause(),
-        };
-        if matches!(failure, StoreError::Unreachable { .. }) {
-            self.metrics.database(false);
-        }
-        warn!(
-            error = told,
-            url = self.database.url(),
-            retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-            "the database did not take the batch; it stays pending"
-        );
-        pause
-    }
-
-    async fn missing_migrations(&self) -> String {
-        let Ok(mut connection) = self.database.connect().await else {
-            return "unknown".to_owned();
-        };
-        let Ok(steps) = migrate::status(&self.database, &mut connection).await else {
-            return "unknown".to_owned();
-        };
-        let missing: Vec<String> = migrate::missing(&steps)
-            .iter()
-            .map(|step| format!("{} {}", step.version, step.description))
-            .collect();
-        if missing.is_empty() {
-            "none; look at privileges and at tables changed by hand".to_owned()
-        } else {
-            missing.join(", ")
-        }
-    }
-
-    /// Tells Redis. What it does not take now is told again later; until then the ids stay inside,
-    /// so they are not worked on twice.
-    async fn acknowledge(&self, entries: &mut Vec<EntryId>) {
-        let mut by_stream: BTreeMap<Arc<str>, Vec<EntryId>> = BTreeMap::new();
-        for entry in entries.drain(..) {
-            let stream = entry.stream.clone();
-            by_stream.entry(stream).or_default().push(entry);
-        }
-        for (stream, of_stream) in by_stream {
-            let mut ack = cmd("XACK");
-            ack.arg(&*stream).arg(&self.stream.group);
-            for entry in &of_stream {
-                ack.arg(entry.id.to_string());
-            }
-            fail_point!("before-xack");
-            match self.link.ask::<u64>("XACK", &ack).await {
-                Ok(_) => {
-                    fail_point!("after-xack");
-                    self.metrics.messages_written.add(of_stream.len() as u64);
-                    self.intake.let_out(&of_stream);
-                }
-                Err(failure) => {
-                    self.metrics.error();
-                    warn!(
-                        %stream,
-                        error = chained(&failure),
-                        messages = of_stream.len(),
-                        "cannot acknowledge yet; the rows are stored"
-                    );
-                    entries.extend(of_stream);
-                }
-            }
-        }
     }
 
     fn count(&self, batch: &Batch, committed: &Committed, took: Duration) {

@@ -1,8 +1,9 @@
 //! The cloud as it is measured: a process, its stream and its database, turn by turn.
 //!
-//! A turn: the stream is filled while nobody reads it, the process is started, and the clock runs from
-//! the first commit to the last. What the start costs is not in it, nor is the first batch, which
-//! registers trackers.
+//! A turn: the stream is filled while the process is stopped (SIGSTOP), it goes on, and the clock runs
+//! from the first commit to the last. The first batch is not in it. The process lives through all
+//! turns, as the floor's connection does: a connection that is new has to make the server's memory its
+//! own first, page by page, which was a twelfth of what a writer did when every turn had a new one.
 //!
 //! Invariant: a turn is over when the ledger says that every record of it is settled.
 
@@ -28,7 +29,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// One process with all it needs.
 pub struct Product {
-    /// Between turns it does not run.
+    /// Stopped between turns.
     pub cloud: Cloud,
     /// The same tables, for looking.
     pub tables: PgConnection,
@@ -88,7 +89,7 @@ impl Product {
         all.extend_from_slice(settings);
         let started = Cloud::start(dir.path(), Some(dir.path()), &stage.redis, url, &all);
         let mut cloud = started.await?;
-        cloud.terminate().await?;
+        cloud.pause()?;
         Ok(Self {
             cloud,
             tables: PgConnection::connect(url).await?,
@@ -102,6 +103,15 @@ impl Product {
             redis_server: stage.redis.pid(),
             _dir: dir,
         })
+    }
+
+    /// A new process, with the settings of now.
+    /// # Errors
+    /// When it does not start.
+    pub async fn again(&mut self) -> Result<()> {
+        self.cloud.kill9()?;
+        self.cloud.restart().await?;
+        self.cloud.pause()
     }
 
     /// Puts at least so many records into its stream; says how many.
@@ -125,7 +135,7 @@ impl Product {
     pub async fn turn(&mut self, records: u64) -> Result<Turn> {
         let before = self.settled().await?;
         sqlx::query("CHECKPOINT").execute(&mut self.tables).await?;
-        self.cloud.restart().await?;
+        self.cloud.resume()?;
         let first = self.wait(before + 1).await?;
         let (began, spent) = (Instant::now(), self.spent()?);
         let last = self.wait(before + records).await?;
@@ -133,7 +143,7 @@ impl Product {
         let now = self.spent()?;
         let pid = self.cloud.pid().context("the cloud runs")?;
         let resident_bytes = spent::resident_peak_bytes(pid)?;
-        self.cloud.terminate().await?;
+        self.cloud.pause()?;
         ensure!(
             last == before + records,
             "{last} settled, {records} expected"

@@ -25,8 +25,8 @@ pub async fn run(stage: &Stage, scale: &Scale) -> Result<()> {
     let mut stays = Product::new(stage, "shared", &url, &of("stays")).await?;
     let mut goes = Product::new(stage, "shared", &url, &of("goes")).await?;
     let records = stays.fill(scale.turn_rows).await?;
-    goes.cloud.restart().await?;
-    stays.cloud.restart().await?;
+    goes.cloud.resume()?;
+    stays.cloud.resume()?;
     // In the middle of it, so that the other one holds entries for sure.
     let before = stays.wait(records / 4).await?;
     goes.cloud.kill9()?;

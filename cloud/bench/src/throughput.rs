@@ -61,6 +61,7 @@ pub async fn run(stage: &Stage, scale: &Scale) -> Result<()> {
         let mut product = Product::new(stage, "ts", &guest.url, &settings).await?;
         for (writers, target) in TARGETS {
             product.cloud.set(("store.writers", writers.into()));
+            product.again().await?;
             let mut one = vec![(product, writers, target)];
             compare(stage, scale, &mut one, "TimescaleDB", false).await?;
             sqlx::query("DROP TABLE floor")

@@ -8,7 +8,7 @@
 
 use chrono::DateTime;
 use codec::{CodecId, Cut, Expect, Imei, Limits, cut};
-use contract::{Device, GatewayId, Lane, SettledRanges, SpoolId, Transport};
+use contract::{Device, GatewayId, Kind, Lane, SettledRanges, SpoolId, Transport};
 
 use crate::batch::{Frame, Place, Unit};
 use crate::decode;
@@ -95,6 +95,7 @@ pub fn unit(line: Line, now_ms: u64) -> Result<Unit, String> {
         false => line.data[1].into(),
     };
     let frame = |received_at_ms, data| Frame {
+        kind: Kind::Teltonika,
         device: Device::Imei(line.imei),
         received_at_ms,
         transport: Transport::Tcp.as_u8(),

@@ -46,7 +46,7 @@ impl Mark {
 /// One line of the report.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// `settings`, `redis`, `stream`, `database` or `commands`.
+    /// `settings`, `web`, `redis`, `stream`, `sensors`, `database` or `commands`.
     pub part: &'static str,
     /// How it stands.
     pub mark: Mark,

@@ -11,8 +11,11 @@ pub mod database;
 mod finding;
 pub mod redis;
 mod scan;
+pub mod sensors;
 pub mod settings;
+pub mod socket;
 pub mod stream;
+pub mod web;
 
 use std::sync::Arc;
 
@@ -38,9 +41,27 @@ pub async fn run(
         }
     };
     tell(settings::look(settings));
-    let link = link(config, &mut tell).await;
+    tell(web::look(config));
+    let link = match &config.socket {
+        Some(path) => {
+            tell(socket::look(path));
+            for part in ["redis", "stream"] {
+                let mut look = Look::new(part);
+                look.skipped("not used: spool.socket is set; commands wait in their table");
+                tell(look);
+            }
+            None
+        }
+        None => link(config, &mut tell).await,
+    };
     match &link {
-        Some(link) => tell(stream::look(link, &config.stream).await),
+        None if config.socket.is_some() => {}
+        Some(link) => {
+            tell(stream::look(link, &config.stream).await);
+            if let Some(sensors) = &config.sensors {
+                tell(sensors::look(link, sensors, &config.stream.group).await);
+            }
+        }
         None => {
             let mut look = Look::new("stream");
             look.skipped("not looked at: Redis cannot be asked");

@@ -14,6 +14,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use thiserror::Error;
 
+use super::give::{self, GiveError, Given};
 use super::responses::uuid;
 use super::state::Status;
 use crate::store::{Database, DatabaseError, StoreError};
@@ -133,13 +134,8 @@ pub enum CmdError {
         status: &'static str,
     },
     /// The table refused the command.
-    #[error("the command was refused: {message}\n  do   {hint}")]
-    Refused {
-        /// What the table says.
-        message: String,
-        /// And what to do.
-        hint: String,
-    },
+    #[error(transparent)]
+    Give(#[from] GiveError),
     /// Reach the database first.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -229,19 +225,15 @@ async fn send(on: &mut PgConnection, verb: &CmdVerb, json: bool) -> Result<u8, C
         });
     };
     let number = known_imei(on, imei, *new_device).await?;
-    let inserted: Result<String, sqlx::Error> = sqlx::query_scalar(
-        "INSERT INTO commands (imei, payload, codec, idempotent, expires_at, requested_by) \
-         VALUES ($1, $2, $3, $4, now() + $5 * interval '1 ms', $6) RETURNING id::text",
-    )
-    .bind(number)
-    .bind(text)
-    .bind(codec)
-    .bind(idempotent)
-    .bind(i64::try_from(expires_in.as_millis()).unwrap_or(i64::MAX))
-    .bind(std::env::var("USER").ok().filter(|name| !name.is_empty()))
-    .fetch_one(&mut *on)
-    .await;
-    let cid = inserted.map_err(refused)?;
+    let given = Given {
+        imei: number,
+        payload: text,
+        codec: *codec,
+        idempotent: *idempotent,
+        expires_in,
+        requested_by: std::env::var("USER").ok().filter(|name| !name.is_empty()),
+    };
+    let cid = give::give(&mut *on, &given).await?;
     let mut out = std::io::stdout();
     if json {
         let line = json!({"cid": cid, "imei": imei, "status": "queued"});
@@ -253,22 +245,6 @@ async fn send(on: &mut PgConnection, verb: &CmdVerb, json: bool) -> Result<u8, C
         follow(on, &cid, json).await
     } else {
         Ok(0)
-    }
-}
-
-/// What the table says about a row it does not take.
-fn refused(error: sqlx::Error) -> CmdError {
-    use sqlx::postgres::PgDatabaseError;
-    let said = error
-        .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
-        .filter(|error| error.code() == "23514");
-    match said {
-        Some(said) => CmdError::Refused {
-            message: said.message().to_owned(),
-            hint: said.hint().unwrap_or("correct it").to_owned(),
-        },
-        None => StoreError::new("inserting a command", error).into(),
     }
 }
 
@@ -459,15 +435,7 @@ async fn cancel(
     json: bool,
 ) -> Result<u8, CmdError> {
     let (id, _) = status_of(database, on, cid).await?;
-    let done = sqlx::query(
-        "UPDATE commands SET status = 'nacked', reason = 'cancelled' \
-         WHERE id = $1::uuid AND status = 'queued'",
-    )
-    .bind(&id)
-    .execute(&mut *on)
-    .await
-    .map_err(|source| StoreError::new("cancelling a command", source))?;
-    if done.rows_affected() == 0 {
+    if !give::cancel(&mut *on, &id).await? {
         let (cid, status) = status_of(database, on, &id).await?;
         return Err(CmdError::TooLate { cid, status });
     }

@@ -15,6 +15,7 @@
 //! COMMIT.
 
 pub mod cli;
+pub mod give;
 pub mod janitor;
 mod listen;
 mod outbound;
@@ -33,9 +34,11 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{CommandsConfig, StreamConfig};
 use crate::metrics::Metrics;
 use crate::store::Database;
-use crate::stream::claimer::Claimer;
+use crate::stream::claimer::{self, Claimer};
 use crate::stream::consumer::Consumer;
 use crate::stream::{Intake, Link, Redis, Stream, Streams, trimmer};
+
+pub(crate) use responses::uuid;
 
 /// A part and its name.
 pub type Part = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
@@ -66,6 +69,7 @@ impl Commands {
     pub fn parts(self, stop: &CancellationToken) -> Vec<Part> {
         let responses = StreamConfig {
             names: vec![keys::COMMAND_RESPONSES.to_owned()],
+            vendors: Vec::new(),
             group: keys::GROUP_COMMANDS.to_owned(),
             ..self.stream.clone()
         };
@@ -88,6 +92,7 @@ impl Commands {
             config: responses.clone(),
             intake: intake.clone(),
             metrics: self.metrics.clone(),
+            newer: claimer::newer_envelopes,
         };
         let trimmer = trimmer::run(
             self.link.clone(),

@@ -379,7 +379,7 @@ fn read(delivery: &Delivery) -> Result<CommandResponse, String> {
 }
 
 /// As PostgreSQL writes it.
-pub(super) fn uuid(text: &str) -> Option<String> {
+pub(crate) fn uuid(text: &str) -> Option<String> {
     let is_uuid = text.len() == 36
         && text.bytes().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => byte == b'-',

@@ -96,8 +96,8 @@ fn each_name_sets_its_key() {
         (
             "STREAM_PATTERN",
             "mqtt_stream:*",
-            "stream.pattern",
-            |config| config.stream.pattern.clone().unwrap_or_default(),
+            "sensors.pattern",
+            |config| config.sensors.clone().unwrap().pattern,
             "mqtt_stream:*",
         ),
         (
@@ -160,6 +160,13 @@ fn each_name_sets_its_key() {
         (
             "TABLE_NAME",
             "positions",
+            "store.table",
+            url,
+            "redis://127.0.0.1:6379",
+        ),
+        (
+            "TABLE_NAME",
+            "sensor_readings",
             "store.table",
             url,
             "redis://127.0.0.1:6379",
@@ -256,7 +263,8 @@ fn secrets_come_from_files_too() {
 #[test]
 fn what_cannot_be_meant_is_refused_with_a_sentence() {
     for (name, value, says) in [
-        ("TABLE_NAME", "sensor_readings", "make a view"),
+        ("TABLE_NAME", "readings", "make a view"),
+        ("STREAM_PATTERN", "telemetry:*", "stream.pattern"),
         ("BATCH_TIMEOUT_SEC", "5s", "seconds from 0 to 3600"),
         ("PROCESSING_INTERVAL_SEC", "-1", "seconds from 0 to 3600"),
         ("REDIS_PORT", "redis", "redis.port"),

@@ -48,6 +48,10 @@ pub static KEYS: &[Key] = &[
     )
     .default(""),
     Key::new(
+        "spool.socket",
+        "Unix socket at which gateways of this machine hand entries over, instead of Redis; they have unix: and this path in uplink.url. `cloud run --from-spool` wins.",
+    ),
+    Key::new(
         "stream.name",
         "The stream to read, with its shards <name>:<n>; the gateways write to the same.",
     )
@@ -62,7 +66,6 @@ pub static KEYS: &[Key] = &[
         "stream.pattern",
         "Also every stream that matches, such as telemetry:*; empty: none.",
     )
-    .aliases(&["STREAM_PATTERN"])
     .default(""),
     Key::new(
         "stream.look_every",
@@ -95,6 +98,22 @@ pub static KEYS: &[Key] = &[
         "How long acknowledged items stay in the stream for others to read.",
     )
     .default("1h"),
+    Key::new(
+        "sensors.pattern",
+        "Streams with readings of sensors, <prefix>:<device>:<sensor type>, such as mqtt_stream:*; empty: none are read.",
+    )
+    .aliases(&["STREAM_PATTERN"])
+    .default(""),
+    Key::new(
+        "sensors.keep",
+        "How long acknowledged items stay in sensor streams; off: whoever writes them removes them.",
+    )
+    .default("off"),
+    Key::new(
+        "sensors.retention",
+        "Age at which readings of sensors are deleted; off: never.",
+    )
+    .default("off"),
     Key::new(
         "database.url",
         "Where the rows go: postgres://user:password@host/database.",
@@ -130,7 +149,7 @@ pub static KEYS: &[Key] = &[
     .default("0"),
     Key::new(
         "store.table",
-        "The table of AVL records; `cloud migrate up` makes it, and it has no other name.",
+        "positions or sensor_readings, which `cloud migrate up` makes both; neither has another name.",
     )
     .aliases(&["TABLE_NAME"])
     .default(TABLE),
@@ -190,7 +209,26 @@ pub static KEYS: &[Key] = &[
     )
     .default("")
     .secret(),
-    Key::new("http.listen", "Health, status and metrics; empty: off.").default("127.0.0.1:8081"),
+    Key::new(
+        "http.listen",
+        "The web app and its API, health, status and metrics; empty: off.",
+    )
+    .default("127.0.0.1:8081"),
+    Key::new(
+        "web.tokens",
+        "File with the tokens of the web app and its API, a line each: NAME sha256:HASH role=read|operator. `cloud web token new` writes one.",
+    )
+    .default(""),
+    Key::new(
+        "web.open",
+        "Without web.tokens: what anybody on this machine may do in the web app. no; read; operator. Only where http.listen is a loopback address.",
+    )
+    .default("no"),
+    Key::new(
+        "web.tiles",
+        "Raster tiles for the map of the web app, https://host/{z}/{x}/{y}.png; empty: the map that comes with it.",
+    )
+    .default(""),
     Key::new(
         "log.level",
         "error, warn, info, debug or trace; or a filter such as cloud=debug.",

@@ -84,11 +84,11 @@ fn a_record_of_the_wiki_field_by_field() {
     assert_eq!(record.device_time_ms, 1_560_161_086_000);
     assert_eq!(
         (record.priority, record.event_io_id, record.generation_type),
-        (1, 1, None)
+        (Some(1), 1, None)
     );
     assert_eq!(
         (record.valid, record.satellites, record.quarantine),
-        (false, 0, None)
+        (false, Some(0), None)
     );
     assert_eq!(record.hot.gsm_signal, Some(3));
     assert_eq!(record.hot.external_voltage_mv, Some(0x5E0F));
@@ -98,7 +98,7 @@ fn a_record_of_the_wiki_field_by_field() {
     let (offset, length) = record.bytes_at;
     assert_eq!((offset, offset + length), (2, frame.data.len() - 1));
     assert_eq!(
-        normalise::record_hash(&frame.data[offset..offset + length]),
+        crate::normalise::record_hash(&frame.data[offset..offset + length]),
         record.hash
     );
 }
@@ -237,7 +237,7 @@ fn an_envelope_outside_its_entry_makes_the_payload_unreadable() {
 #[test]
 fn what_a_newer_reader_knows_is_left_alone() {
     let entry = frames(&[&bytes(CODEC8)]);
-    for (name, value) in [("v", "3"), ("k", "position"), ("c", "cbor")] {
+    for (name, value) in [("v", "3"), ("k", "gtfs"), ("c", "cbor")] {
         let mut fields = fields(&entry);
         set(&mut fields, name, value);
         let newer = super::entry(&id(), &fields).unwrap_err();
@@ -364,7 +364,7 @@ fn a_payload_put_aside_is_read_by_its_first_bytes() {
     let opened = Payload::open(&Coding::MsgPack, &frames.data).unwrap();
     let zstd = Payload::pack(&opened.envelopes().unwrap(), &Coding::MsgPackZstd).unwrap();
     for data in [&frames.data, &zstd] {
-        let units = payload(&frames.gateway, frames.spool, data, 0).unwrap();
+        let units = payload(&frames.gateway, frames.spool, &Kind::Teltonika, data, 0).unwrap();
         let firsts: Vec<u64> = units
             .iter()
             .filter_map(|u| Some(u.place.as_ref()?.first))
@@ -372,7 +372,7 @@ fn a_payload_put_aside_is_read_by_its_first_bytes() {
         assert_eq!(firsts, [5, 6]);
         assert_eq!((units[0].records.len(), units[1].messages.len()), (1, 1));
     }
-    let reason = payload(&frames.gateway, frames.spool, b"?!", 0).unwrap_err();
+    let reason = payload(&frames.gateway, frames.spool, &Kind::Teltonika, b"?!", 0).unwrap_err();
     assert!(reason.contains("MsgPack"), "{reason}");
     let error = Unopened::Stray { seq: 9 };
     assert!(is_stray(&chain(&error)) && !is_stray(&reason));

@@ -11,8 +11,11 @@ pub mod commands;
 pub mod database;
 pub mod redis;
 pub mod running;
+pub mod sensors;
 pub mod settings;
+pub mod socket;
 pub mod stream;
+pub mod web;
 
 use codes::Book;
 pub use codes::Page;
@@ -27,8 +30,11 @@ static BOOK: Book = Book {
         ("Settings", settings::ALL),
         ("Redis", redis::ALL),
         ("Streams", stream::ALL),
+        ("Without Redis", socket::ALL),
+        ("Sensors", sensors::ALL),
         ("Database", database::ALL),
         ("Commands", commands::ALL),
+        ("The web app", web::ALL),
         ("A running processor", running::ALL),
     ],
 };

@@ -5,12 +5,11 @@
 //!
 //! Invariant: read only. Exit code 4 only for what is gone for good.
 
-mod in_flight;
+pub(crate) mod in_flight;
 pub mod judge;
 
 use std::collections::HashSet;
 use std::io::Write as _;
-use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -27,8 +26,8 @@ use crate::operator::{VerbError, moment, tracker};
 use crate::store::Database;
 use crate::store::accounts::{self, Sums};
 use crate::store::frames::{self, Span, Stored};
+use crate::stream::RedisFailure;
 use crate::stream::consumer::chained;
-use crate::stream::{Link, Redis, RedisFailure};
 
 /// Records of a tracker that are named when they are missing.
 const NAMED_MAX: usize = 20;
@@ -78,9 +77,8 @@ async fn of_all(
     since_ms: Option<i64>,
     json: bool,
 ) -> Result<u8, VerbError> {
-    let link = Link::new(Arc::new(Redis::new(&config.redis)?));
     // The streams first: what is settled meanwhile then counts on both sides, and not on neither.
-    let (in_flight, silent) = match in_flight::in_flight(&link, &config.stream).await {
+    let (in_flight, silent) = match in_flight::of(config).await? {
         Ok(in_flight) => (in_flight, None),
         Err(failure) => (InFlight::default(), Some(failure)),
     };

@@ -9,9 +9,10 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::drop::{self, Export};
-use super::redrive::{self, Outcome};
+use super::redrive::{self, How, Outcome};
 use super::show::{self, Versions};
-use crate::config::Config;
+use crate::config::{Config, SensorConfig};
+use crate::metrics::now_ms;
 use crate::operator::progress::Progress;
 use crate::operator::{VerbError, moment};
 use crate::store::again::Again;
@@ -27,7 +28,7 @@ pub enum DlqVerb {
     /// The newest first: number, when, class, tracker, reason.
     #[command(
         visible_alias = "list",
-        after_help = "Examples:\n  cloud dlq ls --count 10\n  cloud dlq ls --since 24h --class codec\n  cloud --json dlq ls | jq .error\n\nClasses: codec, frame (a decoder could not read it), payload, entry (not even its envelopes),\nforeign_spool, database (refused as data), command-response."
+        after_help = "Examples:\n  cloud dlq ls --count 10\n  cloud dlq ls --since 24h --class codec\n  cloud --json dlq ls | jq .error\n\nClasses: codec, kind (for a later version), frame (a decoder could not read it), payload, entry (not even its envelopes),\nforeign_spool, database (refused as data), command-response, sensor."
     )]
     Ls {
         /// At most so many.
@@ -97,7 +98,7 @@ pub struct Chosen {
 /// Which dead letters.
 #[derive(Debug, Args)]
 pub struct Which {
-    /// Only of this stream, where it was written down (classes entry and command-response).
+    /// Only of this stream, where it was written down (classes entry, command-response and sensor).
     #[arg(long)]
     stream: Option<String>,
     /// Only what failed in the last so long: 90s, 24h, 7d.
@@ -139,11 +140,18 @@ pub async fn run(config: &Config, verb: &DlqVerb, json: bool) -> Result<u8, Verb
     let mut on = database.connect().await?;
     let code = match verb {
         DlqVerb::Ls { count, which } => list(&mut on, *count, &which.wanted()?, json).await?,
-        DlqVerb::Show { id, whole } => one(&mut on, *id, *whole, json).await?,
+        DlqVerb::Show { id, whole } => {
+            let sensors = sensors(config);
+            one(&mut on, *id, *whole, sensors, json).await?
+        }
         DlqVerb::Redrive { chosen, dry_run } => {
             let ids = numbers(&mut on, "redrive", chosen).await?;
-            let keep_frames = config.store.keep_frames;
-            redrive_all(&mut on, &ids, keep_frames, *dry_run, json).await?
+            let how = How {
+                keep_frames: config.store.keep_frames,
+                dry_run: *dry_run,
+                sensors: &sensors(config),
+            };
+            redrive_all(&mut on, &ids, &how, json).await?
         }
         DlqVerb::Drop {
             chosen,
@@ -200,12 +208,26 @@ async fn list(
     Ok(0)
 }
 
-async fn one(on: &mut PgConnection, id: i64, whole: bool, json: bool) -> Result<u8, VerbError> {
+/// What streams of sensors mean, also where none are read any more.
+fn sensors(config: &Config) -> SensorConfig {
+    let sensors = config.sensors.clone();
+    sensors.unwrap_or_else(SensorConfig::of_any)
+}
+
+async fn one(
+    on: &mut PgConnection,
+    id: i64,
+    whole: bool,
+    sensors: SensorConfig,
+    json: bool,
+) -> Result<u8, VerbError> {
     let letter = letters::find(on, id, false).await?;
     let letter = letter.ok_or(VerbError::NoLetter { id })?;
     let versions = Versions {
         loaded: dictionary::loaded(on).await?,
         ours: dictionary::content_hash(),
+        sensors,
+        now_ms: now_ms(),
     };
     let mut out = std::io::stdout().lock();
     match json {
@@ -236,8 +258,7 @@ async fn numbers(
 async fn redrive_all(
     on: &mut PgConnection,
     ids: &[i64],
-    keep_frames: bool,
-    dry_run: bool,
+    how: &How<'_>,
     json: bool,
 ) -> Result<u8, VerbError> {
     let mut progress = Progress::new("dead letters");
@@ -246,12 +267,12 @@ async fn redrive_all(
     let all = ids.len() as u64;
     for (id, number) in ids.iter().zip(0_u64..) {
         progress.tell(number, Some(number * 1_000 / all.max(1)), "");
-        let outcome = redrive::one(on, *id, keep_frames, dry_run).await?;
+        let outcome = redrive::one(on, *id, how).await?;
         let (word, why) = match outcome {
             Outcome::Done(again) => {
                 done += 1;
                 total += again;
-                let word = if dry_run {
+                let word = if how.dry_run {
                     "would be redriven"
                 } else {
                     "redriven"
@@ -287,11 +308,11 @@ async fn redrive_all(
         let line = json!({
             "redriven": done, "stay": stay, "passed_by": skipped, "not_there": gone,
             "records": total.records, "stored": total.stored, "quarantined": total.quarantined,
-            "known": total.known + total.corrected, "messages": total.messages, "dry_run": dry_run,
+            "known": total.known + total.corrected, "messages": total.messages, "dry_run": how.dry_run,
         });
         writeln!(out, "{line}")?;
     } else {
-        let word = if dry_run {
+        let word = if how.dry_run {
             "would be redriven"
         } else {
             "redriven"

@@ -6,6 +6,6 @@
 pub mod cli;
 mod drop;
 mod hexdump;
-mod redrive;
-mod show;
+pub(crate) mod redrive;
+pub(crate) mod show;
 pub mod today;

@@ -6,13 +6,17 @@ use sqlx::Acquire as _;
 use sqlx::postgres::PgConnection;
 
 use super::today;
+use crate::config::SensorConfig;
+use crate::metrics::now_ms;
+use crate::sensors::letter as sensor;
 use crate::store::again::{self, Again};
 use crate::store::errors::{Next, StoreError};
 use crate::store::letters::{self, End};
+use crate::store::readings;
 
 /// What became of one dead letter.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// Its records are rows now.
     Done(Again),
     /// It is no frame of a tracker.
@@ -26,17 +30,25 @@ pub(super) enum Outcome {
 /// Times a deadlock and the like are tried again.
 const TRIES: u32 = 5;
 
-/// Reads one again and writes it; with `dry_run` everything is taken back at the end.
-pub(super) async fn one(
+/// What to do with all of them.
+pub(crate) struct How<'a> {
+    pub(crate) keep_frames: bool,
+    /// Everything is taken back at the end.
+    pub(crate) dry_run: bool,
+    /// What streams of sensors mean.
+    pub(crate) sensors: &'a SensorConfig,
+}
+
+/// Reads one again and writes it.
+pub(crate) async fn one(
     on: &mut PgConnection,
     id: i64,
-    keep_frames: bool,
-    dry_run: bool,
+    how: &How<'_>,
 ) -> Result<Outcome, StoreError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match attempt(on, id, keep_frames, dry_run).await {
+        match attempt(on, id, how).await {
             Err(error) if error.next() == Next::Split => {
                 return Ok(Outcome::Still(chained(&error)));
             }
@@ -50,27 +62,40 @@ fn chained(error: &StoreError) -> String {
     crate::stream::consumer::chained(error)
 }
 
-async fn attempt(
-    on: &mut PgConnection,
-    id: i64,
-    keep_frames: bool,
-    dry_run: bool,
-) -> Result<Outcome, StoreError> {
+async fn attempt(on: &mut PgConnection, id: i64, how: &How<'_>) -> Result<Outcome, StoreError> {
     let failed = |source| StoreError::new("redriving a dead letter", source);
     let mut on = on.begin().await.map_err(failed)?;
     let Some(letter) = letters::find(&mut on, id, true).await? else {
         return Ok(Outcome::Gone);
     };
-    let units = match today::read(&letter) {
-        Ok(units) => units,
-        Err(still) if still.not_for_us => return Ok(Outcome::Skipped(still.reason)),
-        Err(still) => return Ok(Outcome::Still(still.reason)),
+    let again = if letter.error_class == sensor::ERROR_CLASS {
+        let read = sensor::again(&letter.entry_id, &letter.bytes, how.sensors, now_ms());
+        let item = match read {
+            Ok(item) => item,
+            Err(still) => return Ok(Outcome::Still(still)),
+        };
+        let is_new = u64::from(readings::again(&mut on, &item).await?);
+        // It is no AVL record: the ledger never counted it.
+        letters::end(&mut on, &letter, End::Read(Again::default())).await?;
+        Again {
+            records: 1,
+            stored: is_new,
+            known: 1 - is_new,
+            ..Again::default()
+        }
+    } else {
+        let units = match today::read(&letter) {
+            Ok(units) => units,
+            Err(still) if still.not_for_us => return Ok(Outcome::Skipped(still.reason)),
+            Err(still) => return Ok(Outcome::Still(still.reason)),
+        };
+        // A record alone is no frame as it was received.
+        let keep_frames = how.keep_frames && letter.record_index.is_none();
+        let again = again::rows(&mut on, &units, keep_frames).await?;
+        letters::end(&mut on, &letter, End::Read(again)).await?;
+        again
     };
-    // A record alone is no frame as it was received.
-    let keep_frames = keep_frames && letter.record_index.is_none();
-    let again = again::rows(&mut on, &units, keep_frames).await?;
-    letters::end(&mut on, &letter, End::Read(again)).await?;
-    let ended = match dry_run {
+    let ended = match how.dry_run {
         true => on.rollback().await,
         false => on.commit().await,
     };

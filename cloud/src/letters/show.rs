@@ -10,16 +10,50 @@ use serde_json::{Value, json};
 use super::today::{self, Still, spool_text};
 use super::{drop, hexdump};
 use crate::batch::Unit;
+use crate::config::SensorConfig;
 use crate::operator::moment;
+use crate::sensors::letter as sensor;
 use crate::store::letters::Letter;
 
 /// Which decoder speaks.
 #[derive(Debug)]
-pub(super) struct Versions {
+pub(crate) struct Versions {
     /// Dictionary in the database; `None`: there is none.
-    pub(super) loaded: Option<String>,
+    pub(crate) loaded: Option<String>,
     /// Dictionary that comes with this program.
-    pub(super) ours: String,
+    pub(crate) ours: String,
+    /// What streams of sensors mean.
+    pub(crate) sensors: SensorConfig,
+    /// Our clock, milliseconds since 1970 UTC.
+    pub(crate) now_ms: u64,
+}
+
+/// Would a redrive succeed, why, and where it stopped?
+pub(crate) fn judged(letter: &Letter, versions: &Versions) -> (bool, String, Option<usize>) {
+    if letter.error_class == sensor::ERROR_CLASS {
+        let (entry, now_ms) = (&letter.entry_id, versions.now_ms);
+        let read = sensor::again(entry, &letter.bytes, &versions.sensors, now_ms);
+        let (succeeds, mut because) = match read {
+            Ok(_) => (true, "today's program reads it".to_owned()),
+            Err(still) => (false, still),
+        };
+        asks_again(letter, &mut because);
+        return (succeeds, because, None);
+    }
+    let read = today::read(letter);
+    let (succeeds, because) = verdict(&read, letter);
+    (succeeds, because, read.err().and_then(|still| still.offset))
+}
+
+/// What the database said is known to the database alone.
+fn asks_again(letter: &Letter, because: &mut String) {
+    if let Some(sqlstate) = &letter.sqlstate {
+        let _ = write!(
+            because,
+            "; the database refused it with {sqlstate}, `cloud dlq redrive {} --dry-run` asks it again",
+            letter.id
+        );
+    }
 }
 
 /// Would a redrive succeed, and why?
@@ -30,13 +64,7 @@ fn verdict(read: &Result<Vec<Unit>, Still>, letter: &Letter) -> (bool, String) {
             let messages: usize = units.iter().map(|unit| unit.messages.len()).sum();
             let mut because =
                 format!("today's decoder reads {records} records and {messages} messages in it");
-            if let Some(sqlstate) = &letter.sqlstate {
-                let _ = write!(
-                    because,
-                    "; the database refused it with {sqlstate}, `cloud dlq redrive {} --dry-run` asks it again",
-                    letter.id
-                );
-            }
+            asks_again(letter, &mut because);
             (true, because)
         }
         Err(still) => (false, still.reason.clone()),
@@ -44,7 +72,7 @@ fn verdict(read: &Result<Vec<Unit>, Still>, letter: &Letter) -> (bool, String) {
 }
 
 pub(super) fn json(letter: &Letter, versions: &Versions) -> Value {
-    let (succeeds, because) = verdict(&today::read(letter), letter);
+    let (succeeds, because, _) = judged(letter, versions);
     let mut line = drop::to_json(letter, true);
     line["decoder"] = env!("CARGO_PKG_VERSION").into();
     line["dictionary"] = json!({"loaded": versions.loaded, "program": versions.ours});
@@ -54,8 +82,7 @@ pub(super) fn json(letter: &Letter, versions: &Versions) -> Value {
 }
 
 pub(super) fn text(letter: &Letter, versions: &Versions, whole: bool) -> String {
-    let read = today::read(letter);
-    let (succeeds, because) = verdict(&read, letter);
+    let (succeeds, because, stopped) = judged(letter, versions);
     let mut out = String::new();
     // Writing to a string does not fail.
     let _ = writeln!(out, "dead letter {}  {}", letter.id, letter.error_class);
@@ -112,9 +139,7 @@ pub(super) fn text(letter: &Letter, versions: &Versions, whole: bool) -> String 
         "bytes",
         format!("{} {}", letter.bytes.len(), begins(letter)),
     );
-    let caret = letter
-        .byte_offset
-        .or(read.err().and_then(|still| still.offset));
+    let caret = letter.byte_offset.or(stopped);
     let _ = writeln!(out);
     out.push_str(&hexdump::dump(
         &letter.bytes,
@@ -142,15 +167,20 @@ fn place(letter: &Letter) -> String {
     text
 }
 
-/// What the first bytes are, where they are those of a data field.
-fn begins(letter: &Letter) -> String {
-    let is_field = letter.record_index.is_none()
+/// Are its bytes a data field of Teltonika, from the codec id on?
+pub(crate) fn is_data_field(letter: &Letter) -> bool {
+    letter.kind == contract::Kind::Teltonika
+        && letter.record_index.is_none()
         && matches!(
             letter.error_class.as_str(),
             "codec" | "frame" | "database" | "foreign_spool"
-        );
+        )
+}
+
+/// What the first bytes are, where they are those of a data field.
+fn begins(letter: &Letter) -> String {
     match letter.bytes.as_slice() {
-        [codec, count, ..] if is_field => {
+        [codec, count, ..] if is_data_field(letter) => {
             let id = CodecId::from_byte(*codec);
             let what = match (id.is_avl(), id.is_message()) {
                 (true, _) => "records",

@@ -4,17 +4,13 @@
 //! and the answer must be the one that a redrive gets.
 //!
 //! Pure: no I/O, no clock. Invariant: what is refused here has a reason for people, and nothing is made up:
-//! a record whose frame is gone is read only when its bytes fit one codec alone.
+//! a record of Teltonika whose frame is gone is read only when its bytes fit one codec alone.
 
-use codec::AvlData;
-use contract::SpoolId;
+use contract::{Kind, SpoolId};
 
 use crate::batch::{Frame, Unit};
 use crate::decode;
 use crate::store::letters::{COMMAND_RESPONSE, Letter};
-
-/// Codecs whose records may have to be told apart by their bytes.
-const AVL_CODECS: [u8; 3] = [0x08, 0x8E, 0x10];
 
 /// What nobody knows of a frame that was not kept: TCP, the normal lane.
 const UNKNOWN_WAY: (u8, u8) = (0, 2);
@@ -89,7 +85,13 @@ fn payload(letter: &Letter) -> Result<Vec<Unit>, Still> {
     let place = letter
         .place()
         .ok_or_else(|| still("its place is not written down"))?;
-    let units = decode::payload(&place.gateway, place.spool, &letter.bytes, letter.seen_ms);
+    let units = decode::payload(
+        &place.gateway,
+        place.spool,
+        &letter.kind,
+        &letter.bytes,
+        letter.seen_ms,
+    );
     readable(units.map_err(still)?)
 }
 
@@ -127,13 +129,17 @@ fn raw(letter: &Letter, data: Vec<u8>) -> Result<Frame, Still> {
     let device = letter.device.clone();
     let received_at = letter.received_at.map(|at| at.timestamp_millis());
     Ok(Frame {
+        kind: letter.kind.clone(),
         device: device.ok_or_else(|| still("nobody wrote down which tracker sent it"))?,
         received_at_ms: received_at
             .and_then(|at| u64::try_from(at).ok())
             .ok_or_else(|| still("nobody wrote down when it was received"))?,
         transport: UNKNOWN_WAY.0,
         lane: UNKNOWN_WAY.1,
-        record_count: data.get(1).copied().unwrap_or(0).into(),
+        record_count: match letter.kind {
+            Kind::Teltonika => data.get(1).copied().unwrap_or(0).into(),
+            _ => u32::try_from(letter.records).unwrap_or(0),
+        },
         data,
     })
 }
@@ -144,7 +150,10 @@ fn record(letter: &Letter, index: usize) -> Result<Vec<Unit>, Still> {
         .ok_or_else(|| still("its place is not written down"))?;
     let (raw, wanted) = match &letter.frame {
         Some(frame) => (frame.clone(), index),
-        None => (raw(letter, alone(&letter.bytes)?)?, 0),
+        None => {
+            let around = decode::alone(&letter.kind, &letter.bytes);
+            (raw(letter, around.map_err(still)?)?, 0)
+        }
     };
     let mut unit = decode::frame(place, raw, letter.seen_ms);
     if let Some(bad) = unit.dead_letters.first() {
@@ -155,23 +164,6 @@ fn record(letter: &Letter, index: usize) -> Result<Vec<Unit>, Still> {
     match unit.records.is_empty() {
         true => Err(still(format!("its frame has no record {index}"))),
         false => Ok(vec![unit]),
-    }
-}
-
-/// A data field around one record, if only one codec fits.
-fn alone(record: &[u8]) -> Result<Vec<u8>, Still> {
-    let around = |codec: u8| [&[codec, 1], record, &[1]].concat();
-    let fitting: Vec<Vec<u8>> = AVL_CODECS
-        .into_iter()
-        .map(around)
-        .filter(|data| AvlData::parse(data).is_ok())
-        .collect();
-    match <[Vec<u8>; 1]>::try_from(fitting) {
-        Ok([data]) => Ok(data),
-        Err(several) => Err(still(format!(
-            "its frame was not kept (frames.keep, frames.retention), and the record alone fits {} codecs",
-            several.len()
-        ))),
     }
 }
 
@@ -205,6 +197,7 @@ mod tests {
             seq: 3,
             record_index: None,
             entry_id: String::new(),
+            kind: Kind::Teltonika,
             device: Some(Device::Imei("350000000000017".parse().unwrap())),
             received_at: Some(at),
             error_class: class.into(),

@@ -36,11 +36,12 @@ pub fn record(avl: &Codec7Record<'_>, index: u32, offset: usize, received_at_ms:
         valid,
         latitude: f64::from(latitude_e7) / 1e7,
         longitude: f64::from(longitude_e7) / 1e7,
-        altitude_m: gps.and_then(|gps| gps.altitude_m).unwrap_or_default(),
-        heading_deg: gps.and_then(|gps| gps.angle_deg()).unwrap_or_default(),
-        speed_kmh: gps.and_then(|gps| gps.speed_kmh).map_or(0, u16::from),
-        satellites: satellites.unwrap_or_default(),
-        priority: avl.priority.as_byte(),
+        // What it leaves out has always been 0 in these columns: rows of before would seem corrected.
+        altitude_m: Some(gps.and_then(|gps| gps.altitude_m).unwrap_or_default()),
+        heading_deg: Some(gps.and_then(|gps| gps.angle_deg()).map_or(0, i32::from)),
+        speed_kmh: Some(gps.and_then(|gps| gps.speed_kmh).map_or(0, i32::from)),
+        satellites: Some(satellites.unwrap_or_default()),
+        priority: Some(avl.priority.as_byte()),
         event_io_id: 0,
         generation_type: None,
         hot,
@@ -88,8 +89,8 @@ mod tests {
             .collect();
         let first = &records[0];
         assert_eq!((first.latitude, first.longitude), (54.6875, 25.25));
-        assert_eq!((first.altitude_m, first.heading_deg), (112, 90));
-        assert_eq!((first.speed_kmh, first.satellites), (50, 9));
+        assert_eq!((first.altitude_m, first.heading_deg), (Some(112), Some(90)));
+        assert_eq!((first.speed_kmh, first.satellites), (Some(50), Some(9)));
         assert!(first.valid && first.quarantine.is_none());
         assert_eq!(first.device_time_ms, 1_748_609_600_000);
         let io: Value = serde_json::from_str(&first.io).unwrap();

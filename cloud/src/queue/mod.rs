@@ -131,6 +131,10 @@ async fn list(link: &Link, config: &Config, json: bool) -> Result<u8, VerbError>
         .chain(finder::find(link, &config.stream).await?)
         .map(|stream| stream.name.to_string())
         .collect();
+    if let Some(sensors) = &config.sensors {
+        let found = finder::find(link, sensors).await?.into_iter();
+        names.extend(found.map(|stream| stream.name.to_string()));
+    }
     names.extend(finder::scan(link, "commands:*").await?);
     names.extend(config.stream.dead_letter.clone());
     names.dedup();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::access::{self, RESERVED, Streams};
-use contract::{GatewayId, keys};
+use contract::{Beat, GatewayId, keys};
 use redis::cmd;
 
 use super::authority::{self, Authority, REVOKED};
@@ -94,8 +94,8 @@ fn id(name: &str) -> Result<GatewayId, SiteError> {
 /// # Errors
 /// [`SiteError::Access`].
 pub fn streams(config: &Config) -> Result<Streams, SiteError> {
-    let names = config.stream.names.iter().map(String::as_str);
-    Ok(Streams::named(names)?)
+    let names = config.stream.names.iter().chain(&config.stream.vendors);
+    Ok(Streams::named(names.map(String::as_str))?)
 }
 
 /// The rules of a site's user behind `ACL`, with the passwords it is to have and no other.
@@ -362,7 +362,9 @@ async fn ask(link: &Link, standings: &mut [Standing]) -> Result<(), RedisFailure
         let mut get = cmd("GET");
         get.arg(keys::heartbeat(&id));
         let beat: Option<String> = link.ask("GET", &get).await?;
-        standing.seen_ms = beat.and_then(|beat| beat.parse().ok());
+        standing.seen_ms = beat
+            .and_then(|beat| Beat::parse(&beat))
+            .map(|beat| beat.at_ms);
         standing.was_asked = true;
     }
     Ok(())

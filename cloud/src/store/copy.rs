@@ -24,6 +24,8 @@ const JSONB_VERSION: u8 = 1;
 pub(super) const INTO_POSITIONS: &str = "copying positions";
 /// The same for raw frames.
 pub(super) const INTO_FRAMES: &str = "copying frames";
+/// The same for readings of sensors.
+pub(super) const INTO_READINGS: &str = "copying readings";
 
 /// A value as its column takes it: a length, then so many bytes, big-endian.
 pub(super) trait Field {

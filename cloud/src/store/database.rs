@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Postgres};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::errors::ACQUIRE_TIMEOUT;
+use super::errors::{ACQUIRE_TIMEOUT, StoreError};
 use crate::config;
 
 /// Longest wait for one connection attempt.
@@ -199,10 +200,59 @@ impl Database {
         &self.pool
     }
 
+    /// One of the pool's connections, to write with.
+    /// # Errors
+    /// [`StoreError`], which names the cause.
+    pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        let doing = "opening a transaction";
+        match self.pool.acquire().await {
+            Ok(connection) => Ok(connection),
+            // The pool hides why: ask once beside it, so that the log names the cause.
+            Err(sqlx::Error::PoolTimedOut) => {
+                let why = match self.connect().await {
+                    Err(DatabaseError::Unreachable { source, .. }) => source,
+                    _ => sqlx::Error::PoolTimedOut,
+                };
+                Err(StoreError::new(doing, why))
+            }
+            Err(source) => Err(StoreError::new(doing, source)),
+        }
+    }
+
     /// Changes whenever the pool makes a connection. The server behind it may be another one, or
     /// this one with less in it, and the pool replaces a lost connection without a word.
     pub(super) fn era(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// A pool of its own for whoever answers people: at most `most` connections, each of which gives up
+    /// a statement after `longest`, and none of which writers have to wait for. Opens nothing yet.
+    #[must_use]
+    pub fn beside(&self, most: u32, longest: Duration, may_write: bool) -> PgPool {
+        let longest = longest.as_millis().to_string();
+        let read_only = if may_write { "off" } else { "on" };
+        PgPoolOptions::new()
+            .max_connections(most)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .idle_timeout(Duration::from_secs(60))
+            .after_connect(move |connection, _| {
+                let longest = longest.clone();
+                Box::pin(async move {
+                    // Set here and not at the start: a pooler in between may not take options.
+                    sqlx::query(
+                        "SELECT set_config('statement_timeout', $1, false), \
+                             set_config('lock_timeout', $1, false), \
+                             set_config('default_transaction_read_only', $2, false), \
+                             set_config('application_name', 'milepost-cloud-web', false)",
+                    )
+                    .bind(&longest)
+                    .bind(read_only)
+                    .execute(connection)
+                    .await?;
+                    Ok(())
+                })
+            })
+            .connect_lazy_with(self.options.clone())
     }
 
     /// The address without its password.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use sqlx::postgres::PgConnection;
 
 use super::copy::{self, Copy, Fields};
-use super::devices::Devices;
+use super::devices::{Devices, Who};
 use super::errors::StoreError;
 use super::plan::Job;
-use super::values::{number, spool_number, time};
+use super::values::{kind_number, number, spool_number, time};
 use crate::batch::{DeadLetter, Frame, Place, Unit};
 
 /// Jobs that came from an envelope and may settle it.
@@ -29,11 +29,11 @@ fn by_key<'a>(jobs: &'a [Job<'_>]) -> Vec<(&'a Place, &'a Frame)> {
 }
 
 /// Columns of one row of `frames`.
-const COPY_COLUMNS: i16 = 9;
+const COPY_COLUMNS: i16 = 10;
 
 macro_rules! columns {
     () => {
-        "received_at, spool_id, seq, device_id, record_count, transport, lane, gateway, data"
+        "received_at, spool_id, seq, device_id, record_count, transport, lane, gateway, data, kind"
     };
 }
 
@@ -59,12 +59,13 @@ pub(super) async fn copy_frames(
                 .put(time(frame.received_at_ms))
                 .put(spool_number(place.spool))
                 .put(number(place.first))
-                .put(devices[&frame.device])
+                .put(devices[&Who::of(frame)])
                 .put(record_count(frame))
                 .put(i16::from(frame.transport))
                 .put(i16::from(frame.lane))
                 .put(place.gateway.as_str())
-                .put(frame.data.as_slice());
+                .put(frame.data.as_slice())
+                .put(kind_number(&frame.kind));
         };
         copy.row(fill).await?;
     }
@@ -85,7 +86,7 @@ pub(super) async fn frames(
         columns!(),
         ") \
          SELECT * FROM UNNEST($1::timestamptz[], $2::int8[], $3::int8[], $4::int4[], $5::int4[], \
-             $6::int2[], $7::int2[], $8::text[], $9::bytea[]) ON CONFLICT DO NOTHING"
+             $6::int2[], $7::int2[], $8::text[], $9::bytea[], $10::int2[]) ON CONFLICT DO NOTHING"
     ))
     .bind(
         all.iter()
@@ -100,7 +101,7 @@ pub(super) async fn frames(
     .bind(all.iter().map(|(p, _)| number(p.first)).collect::<Vec<_>>())
     .bind(
         all.iter()
-            .map(|(_, f)| devices[&f.device])
+            .map(|(_, f)| devices[&Who::of(f)])
             .collect::<Vec<_>>(),
     )
     .bind(all.iter().map(|(_, f)| record_count(f)).collect::<Vec<_>>())
@@ -122,6 +123,11 @@ pub(super) async fn frames(
     .bind(
         all.iter()
             .map(|(_, f)| f.data.as_slice())
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        all.iter()
+            .map(|(_, f)| kind_number(&f.kind))
             .collect::<Vec<_>>(),
     )
     .execute(on)
@@ -157,7 +163,7 @@ pub(super) async fn messages(
              $5::int8[], $6::int4[], $7::int2[], $8::int2[], $9::text[], $10::bytea[], $11::text[]) \
          ON CONFLICT DO NOTHING",
     )
-    .bind(all.iter().map(|(_, f, _)| devices[&f.device]).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, f, _)| devices[&Who::of(f)]).collect::<Vec<_>>())
     .bind(all.iter().map(|(_, f, _)| time(f.received_at_ms)).collect::<Vec<_>>())
     .bind(all.iter().map(|(_, _, m)| m.device_time_s.map(device_time)).collect::<Vec<_>>())
     .bind(all.iter().map(|(p, _, _)| spool_number(p.spool)).collect::<Vec<_>>())
@@ -207,15 +213,16 @@ pub(super) async fn dead_letters(
         return Ok(());
     }
     let letters = || all.values();
-    let device =
-        |letter: &&DeadLetter| letter.device.as_ref().and_then(|d| devices.get(d)).copied();
+    let device = |letter: &&DeadLetter| {
+        Some(*devices.get(&Who::said(letter.device.as_ref()?, &letter.kind))?)
+    };
     let offset = |letter: &&DeadLetter| letter.offset.and_then(|at| i32::try_from(at).ok());
     sqlx::query(
         "INSERT INTO dead_letters (gateway, spool_id, seq, record_index, entry_id, device_id, \
-             received_at, error_class, reason, byte_offset, sqlstate, records, bytes) \
+             received_at, error_class, reason, byte_offset, sqlstate, records, bytes, kind) \
          SELECT * FROM UNNEST($1::text[], $2::int8[], $3::int8[], $4::int4[], $5::text[], \
              $6::int4[], $7::timestamptz[], $8::text[], $9::text[], $10::int4[], $11::text[], \
-             $12::int8[], $13::bytea[]) \
+             $12::int8[], $13::bytea[], $14::int2[]) \
          ON CONFLICT (gateway, spool_id, seq, record_index, entry_id) DO UPDATE \
              SET last_failed = now(), delivery_count = dead_letters.delivery_count + 1",
     )
@@ -254,6 +261,11 @@ pub(super) async fn dead_letters(
     .bind(
         letters()
             .map(|letter| letter.bytes.as_slice())
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        letters()
+            .map(|letter| kind_number(&letter.kind))
             .collect::<Vec<_>>(),
     )
     .execute(on)

@@ -125,7 +125,7 @@ impl StoreError {
     /// Did a COPY meet a row that is there already? Asked by what was done and not by the name of the
     /// key: a hypertable puts the name of its chunk before ours, and a compressed chunk names none.
     pub(super) fn is_known_row(&self) -> bool {
-        let copies = [copy::INTO_POSITIONS, copy::INTO_FRAMES];
+        let copies = [copy::INTO_POSITIONS, copy::INTO_FRAMES, copy::INTO_READINGS];
         matches!(self, Self::Refused { doing, sqlstate, .. }
             if sqlstate == "23505" && copies.contains(doing))
     }

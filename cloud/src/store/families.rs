@@ -29,7 +29,7 @@ pub async fn guess_some(database: &Database, documented: &Documented) -> Result<
     let refused = |source| StoreError::new("guessing families", source);
     let mut on = database.pool().acquire().await.map_err(refused)?;
     let devices: Vec<i32> = sqlx::query_scalar(
-        "SELECT id FROM devices WHERE family IS NULL AND last_seen > coalesce(family_guessed_at, '-infinity') \
+        "SELECT id FROM devices WHERE vendor = 'teltonika' AND family IS NULL AND last_seen > coalesce(family_guessed_at, '-infinity') \
              AND coalesce(family_guessed_at, '-infinity') < now() - interval '1 day' ORDER BY id LIMIT $1",
     )
     .bind(DEVICES_MAX)
@@ -81,7 +81,8 @@ fn ids_sent() -> String {
         "SELECT d.id, sent.id::integer FROM UNNEST($1::int4[]) AS d(id) CROSS JOIN LATERAL ( \
              WITH newest AS (SELECT io, {} FROM positions p WHERE p.device_id = d.id \
                              ORDER BY p.fix_time DESC LIMIT $2) \
-             SELECT jsonb_object_keys(io) AS id FROM newest {}) AS sent",
+             SELECT id FROM (SELECT jsonb_object_keys(io) AS id FROM newest) AS keys \
+             WHERE id ~ '^[0-9]{{1,5}}$' {}) AS sent",
         columns.join(", "),
         hot.collect::<String>()
     )

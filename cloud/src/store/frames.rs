@@ -7,6 +7,7 @@ use contract::{Device, GatewayId, SettledRanges, SpoolId};
 use sqlx::postgres::PgConnection;
 
 use super::errors::StoreError;
+use super::values::kind;
 use crate::batch::{Frame, Place};
 
 /// Rows of one page at most.
@@ -49,6 +50,7 @@ struct Row {
     record_count: i32,
     transport: i16,
     lane: i16,
+    kind: Option<i16>,
     gateway: String,
     data: Vec<u8>,
     imei: Option<i64>,
@@ -80,7 +82,7 @@ pub async fn page(
     let at = at.max(span.from);
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT f.*, d.imei, d.ident, s.settled_at, l.dead FROM ( \
-             SELECT received_at, spool_id, seq, record_count, transport, lane, gateway, data, device_id \
+             SELECT received_at, spool_id, seq, record_count, transport, lane, kind, gateway, data, device_id \
              FROM frames WHERE received_at >= $1 AND received_at < $2 \
                  AND (received_at, spool_id, seq) > ($1, $3, $4) \
                  AND ($5::int4 IS NULL OR device_id = $5) \
@@ -152,6 +154,7 @@ fn stored(row: Row) -> Option<Stored> {
         at: (row.received_at, row.spool_id, row.seq),
         place: place(&row.gateway, row.spool_id, row.seq)?,
         frame: Frame {
+            kind: kind(row.kind)?,
             device: device(row.imei, row.ident)?,
             received_at_ms,
             transport: u8::try_from(row.transport).unwrap_or(0),

@@ -4,12 +4,13 @@
 //! to where they are then, so that the ledger balances before and after.
 
 use chrono::{DateTime, Utc};
-use contract::Device;
+use contract::{Device, Kind};
 use sqlx::postgres::PgConnection;
 
 use super::again::Again;
 use super::errors::StoreError;
 use super::frames::{device, ms, place};
+use super::values::kind_of;
 use crate::batch::{Frame, Place};
 
 /// Answers of gateways to commands: nothing a decoder of frames could read.
@@ -30,12 +31,14 @@ pub struct Letter {
     pub record_index: Option<usize>,
     /// `<stream> <id>`, when not even its place could be read.
     pub entry_id: String,
+    /// What the bytes are.
+    pub kind: Kind,
     /// Who spoke.
     pub device: Option<Device>,
     /// Gateway clock.
     pub received_at: Option<DateTime<Utc>>,
-    /// One word: `codec`, `frame`, `payload`, `entry`, `foreign_spool`, `database`,
-    /// `command-response`.
+    /// One word: `codec`, `kind`, `frame`, `payload`, `entry`, `foreign_spool`, `database`,
+    /// `command-response`, `sensor`.
     pub error_class: String,
     /// The sentence of the day it failed.
     pub reason: String,
@@ -98,6 +101,8 @@ struct Row {
     first_failed: DateTime<Utc>,
     last_failed: DateTime<Utc>,
     bytes: Vec<u8>,
+    kind: Option<i16>,
+    frame_kind: Option<i16>,
     imei: Option<i64>,
     ident: Option<String>,
     transport: Option<i16>,
@@ -115,7 +120,7 @@ macro_rules! select {
         concat!(
             "SELECT l.id, l.gateway, l.spool_id, l.seq, l.record_index, l.entry_id, l.received_at, \
                  l.error_class, l.reason, l.byte_offset, l.sqlstate, l.records, l.delivery_count, \
-                 l.first_failed, l.last_failed, l.bytes, d.imei, d.ident, f.transport, f.lane, \
+                 l.first_failed, l.last_failed, l.bytes, l.kind, f.kind AS frame_kind, d.imei, d.ident, f.transport, f.lane, \
                  f.record_count, f.data, e.imei AS frame_imei, e.ident AS frame_ident, \
                  s.settled_at, o.gateway AS owner \
              FROM dead_letters l \
@@ -143,7 +148,7 @@ pub async fn newest(
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT l.id, l.gateway, l.spool_id, l.seq, l.record_index, l.entry_id, l.received_at, \
              l.error_class, l.reason, l.byte_offset, l.sqlstate, l.records, l.delivery_count, \
-             l.first_failed, l.last_failed, ''::bytea AS bytes, d.imei, d.ident, NULL::int2 AS transport, \
+             l.first_failed, l.last_failed, ''::bytea AS bytes, l.kind, NULL::int2 AS frame_kind, d.imei, d.ident, NULL::int2 AS transport, \
              NULL::int2 AS lane, NULL::int4 AS record_count, NULL::bytea AS data, NULL::int8 AS frame_imei, \
              NULL::text AS frame_ident, NULL::timestamptz AS settled_at, NULL::text AS owner \
          FROM dead_letters l LEFT JOIN devices d ON d.id = l.device_id \
@@ -218,6 +223,7 @@ fn letter(row: Row) -> Letter {
     let frame = row.data.zip(device(row.frame_imei, row.frame_ident));
     Letter {
         frame: frame.map(|(data, device)| Frame {
+            kind: kind_of(row.frame_kind),
             device,
             received_at_ms,
             transport: row
@@ -237,6 +243,7 @@ fn letter(row: Row) -> Letter {
         seq: row.seq,
         record_index: usize::try_from(row.record_index).ok(),
         entry_id: row.entry_id,
+        kind: kind_of(row.kind),
         device: device(row.imei, row.ident),
         received_at: row.received_at,
         error_class: row.error_class,

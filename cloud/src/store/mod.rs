@@ -25,6 +25,7 @@ pub mod migrate;
 mod no_delay;
 mod plan;
 pub mod policies;
+pub mod readings;
 mod records;
 pub mod retention;
 pub mod roles;
@@ -36,4 +37,5 @@ mod writer;
 
 pub use database::{Database, DatabaseError, Timescale};
 pub use errors::{Next, StoreError};
+pub use readings::{ReadingsCommitted, ReadingsWriter};
 pub use writer::{Committed, Tally, Writer};

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::AddAssign;
 
-use contract::{GatewayId, SettledRanges, SpoolId};
+use contract::{GatewayId, Kind, SettledRanges, SpoolId};
 
 use crate::batch::{DeadLetter, Place, Unit};
 
@@ -165,12 +165,18 @@ pub(super) fn dead(
         (None, Some(letter)) => letter.bytes.clone(),
         (None, None) => Vec::new(),
     };
+    let kind = match (&unit.frame, unit.dead_letters.first()) {
+        (Some(frame), _) => frame.kind.clone(),
+        (None, Some(letter)) => letter.kind.clone(),
+        (None, None) => Kind::Teltonika,
+    };
     Unit {
         dead: records,
         frame: None,
         records: Vec::new(),
         messages: Vec::new(),
         dead_letters: vec![DeadLetter {
+            kind,
             record_index: None,
             entry: unit
                 .dead_letters
@@ -327,6 +333,7 @@ mod tests {
         stolen.received = 2;
         stolen.dropped = 0;
         stolen.frame = Some(crate::batch::Frame {
+            kind: Kind::Teltonika,
             device: contract::Device::Text("x".into()),
             received_at_ms: 7,
             transport: 0,

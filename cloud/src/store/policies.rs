@@ -26,17 +26,25 @@ const AGGREGATE_INTERVAL: Duration = Duration::from_secs(1_800);
 /// A large table and how it is packed.
 struct Large {
     table: &'static str,
+    segment_by: &'static str,
     order_by: &'static str,
 }
 
-const LARGE: [Large; 2] = [
+const LARGE: [Large; 3] = [
     Large {
         table: "positions",
+        segment_by: "device_id",
         order_by: "fix_time DESC, record_hash",
     },
     Large {
         table: "frames",
+        segment_by: "device_id",
         order_by: "received_at DESC, seq",
+    },
+    Large {
+        table: "sensor_readings",
+        segment_by: "device_id, sensor_type",
+        order_by: "\"timestamp\" DESC, entry_id",
     },
 ];
 
@@ -70,6 +78,9 @@ async fn all(
         .await?;
     let mut changed = Vec::new();
     for large in &LARGE {
+        if !is_hypertable(&mut on, large.table).await? {
+            continue;
+        }
         let (compress_after, retention) = match large.table {
             "frames" => (
                 config
@@ -77,6 +88,7 @@ async fn all(
                     .map(|after| after.min(FRAMES_COMPRESS_AFTER)),
                 config.frames_retention,
             ),
+            "sensor_readings" => (config.compress_after, config.sensors_retention),
             _ => (config.compress_after, config.retention),
         };
         changed.extend(chunks(&mut on, large.table, config.chunk_interval).await?);
@@ -127,6 +139,17 @@ fn days(duration: Option<Duration>) -> String {
     }
 }
 
+/// A table may have come when the extension was away.
+async fn is_hypertable(on: &mut PgConnection, table: &'static str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM timescaledb_information.hypertables \
+         WHERE hypertable_schema = current_schema() AND hypertable_name = $1)",
+    )
+    .bind(table)
+    .fetch_one(on)
+    .await
+}
+
 /// Of chunks made from now on; older ones stay as they are.
 async fn chunks(
     on: &mut PgConnection,
@@ -167,15 +190,19 @@ async fn columnstore(on: &mut PgConnection, large: &Large) -> Result<Option<Stri
     if enabled != Some(false) {
         return Ok(None);
     }
-    let Large { table, order_by } = large;
+    let Large {
+        table,
+        segment_by,
+        order_by,
+    } = large;
     let sql = format!(
         "ALTER TABLE {table} SET (timescaledb.compress, \
-         timescaledb.compress_segmentby = 'device_id', \
+         timescaledb.compress_segmentby = '{segment_by}', \
          timescaledb.compress_orderby = '{order_by}')"
     );
     // Names of our own tables and columns.
     sqlx::query(sqlx::AssertSqlSafe(sql)).execute(on).await?;
-    Ok(Some(format!("{table}: columnstore by device")))
+    Ok(Some(format!("{table}: columnstore by {segment_by}")))
 }
 
 /// A background job with one age in it.

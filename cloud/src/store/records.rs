@@ -8,7 +8,7 @@ use sqlx::postgres::{PgArguments, PgConnection, Postgres};
 use sqlx::query::QueryAs;
 
 use super::copy::{self, Copy, Fields, Json};
-use super::devices::Devices;
+use super::devices::{Devices, Who};
 use super::errors::StoreError;
 use super::plan::Job;
 use super::values::{Time, time};
@@ -79,7 +79,7 @@ pub(super) fn sorted<'a>(jobs: &'a [Job<'_>], devices: &Devices) -> (Rows<'a>, R
         let Some(frame) = &job.unit.frame else {
             continue;
         };
-        let device = devices[&frame.device];
+        let device = devices[&Who::of(frame)];
         let received_at = time(frame.received_at_ms);
         all.extend(job.unit.records.iter().map(|record| {
             // Quarantine keeps all 64 bits of an absurd time by reading them as signed.
@@ -129,14 +129,14 @@ fn bind_columns<'q, T>(asked: Asked<'q, T>, rows: &Rows<'q>) -> Asked<'q, T> {
         .bind(column(rows, |r| r.latitude))
         .bind(column(rows, |r| r.longitude))
         .bind(column(rows, |r| r.hot.odometer_m))
-        .bind(column(rows, |r| i32::from(r.heading_deg)))
-        .bind(column(rows, |r| i32::from(r.speed_kmh)))
+        .bind(column(rows, |r| r.heading_deg))
+        .bind(column(rows, |r| r.speed_kmh))
         .bind(column(rows, |r| i32::from(r.event_io_id)))
         .bind(column(rows, |r| r.hot.external_voltage_mv))
         .bind(column(rows, |r| r.hot.battery_voltage_mv))
         .bind(column(rows, |r| r.altitude_m))
-        .bind(column(rows, |r| i16::from(r.satellites)))
-        .bind(column(rows, |r| i16::from(r.priority)))
+        .bind(column(rows, |r| r.satellites.map(i16::from)))
+        .bind(column(rows, |r| r.priority.map(i16::from)))
         .bind(column(rows, |r| r.generation_type.map(i16::from)))
         .bind(column(rows, |r| r.hot.gsm_signal))
         .bind(column(rows, |r| r.valid))
@@ -172,14 +172,14 @@ pub(super) async fn copy_positions(
                 .put(r.latitude)
                 .put(r.longitude)
                 .put(hot.odometer_m)
-                .put(i32::from(r.heading_deg))
-                .put(i32::from(r.speed_kmh))
+                .put(r.heading_deg)
+                .put(r.speed_kmh)
                 .put(i32::from(r.event_io_id))
                 .put(hot.external_voltage_mv)
                 .put(hot.battery_voltage_mv)
                 .put(r.altitude_m)
-                .put(i16::from(r.satellites))
-                .put(i16::from(r.priority))
+                .put(r.satellites.map(i16::from))
+                .put(r.priority.map(i16::from))
                 .put(r.generation_type.map(i16::from))
                 .put(hot.gsm_signal)
                 .put(r.valid)
@@ -432,17 +432,17 @@ pub(super) async fn latest(on: &mut PgConnection, rows: &Rows<'_>) -> Result<(),
     )
     .bind(
         all.iter()
-            .map(|(_, row)| i32::from(row.record.heading_deg))
+            .map(|(_, row)| row.record.heading_deg)
             .collect::<Vec<_>>(),
     )
     .bind(
         all.iter()
-            .map(|(_, row)| i32::from(row.record.speed_kmh))
+            .map(|(_, row)| row.record.speed_kmh)
             .collect::<Vec<_>>(),
     )
     .bind(
         all.iter()
-            .map(|(_, row)| i16::from(row.record.satellites))
+            .map(|(_, row)| row.record.satellites.map(i16::from))
             .collect::<Vec<_>>(),
     )
     .bind(
@@ -491,6 +491,7 @@ mod tests {
             dead: 0,
             dropped: 0,
             frame: Some(Frame {
+                kind: contract::Kind::Teltonika,
                 device: Device::Text("x".into()),
                 received_at_ms,
                 transport: 0,
@@ -507,8 +508,9 @@ mod tests {
     /// Resent later, the same record may be judged otherwise; it must not live in both tables.
     #[test]
     fn the_first_judgement_of_a_record_stands() {
-        let devices = Devices::from([(Device::Text("x".into()), 1)]);
         let (odd, good) = (unit(Some(Impossible::Ahead), 1_000), unit(None, 2_000));
+        let who = Who::of(odd.frame.as_ref().unwrap());
+        let devices = Devices::from([(who, 1)]);
         for (first, second, wanted) in [
             (&odd, &good, (0, 1)),
             (&good, &odd, (1, 0)),

@@ -25,6 +25,8 @@ pub struct Deleted {
     pub positions: u64,
     /// Rows of `frames`.
     pub frames: u64,
+    /// Rows of `sensor_readings`.
+    pub readings: u64,
     /// There may be more.
     pub more: bool,
 }
@@ -37,7 +39,12 @@ pub async fn delete_some(
     config: &PolicyConfig,
 ) -> Result<Deleted, StoreError> {
     let refused = |source| StoreError::new("deleting what is too old", source);
-    if config.retention.is_none() && config.frames_retention.is_none() {
+    let ages = [
+        config.retention,
+        config.frames_retention,
+        config.sensors_retention,
+    ];
+    if ages.iter().all(Option::is_none) {
         return Ok(Deleted::default());
     }
     let mut on = database.pool().acquire().await.map_err(refused)?;
@@ -57,6 +64,8 @@ pub async fn delete_some(
          SELECT ctid FROM positions WHERE fix_time < now() - make_interval(secs => $1) LIMIT $2))";
     let frames = "DELETE FROM frames WHERE ctid = ANY (ARRAY( \
          SELECT ctid FROM frames WHERE received_at < now() - make_interval(secs => $1) LIMIT $2))";
+    let readings = "DELETE FROM sensor_readings WHERE ctid = ANY (ARRAY( \
+         SELECT ctid FROM sensor_readings WHERE \"timestamp\" < now() - make_interval(secs => $1) LIMIT $2))";
     let deleted = Deleted {
         positions: older(&mut on, positions, config.retention)
             .await
@@ -64,12 +73,15 @@ pub async fn delete_some(
         frames: older(&mut on, frames, config.frames_retention)
             .await
             .map_err(refused)?,
+        readings: older(&mut on, readings, config.sensors_retention)
+            .await
+            .map_err(refused)?,
         more: false,
     };
     on.commit().await.map_err(refused)?;
     let full = |rows: u64| i64::try_from(rows).is_ok_and(|rows| rows >= ROWS_MAX);
     Ok(Deleted {
-        more: full(deleted.positions) || full(deleted.frames),
+        more: full(deleted.positions) || full(deleted.frames) || full(deleted.readings),
         ..deleted
     })
 }

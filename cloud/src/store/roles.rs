@@ -45,6 +45,7 @@ pub const RELATIONS: &[(&str, Kind)] = &[
     ("positions", Kind::Records),
     ("positions_quarantine", Kind::Records),
     ("device_latest", Kind::Records),
+    ("sensor_readings", Kind::Records),
     ("spools", Kind::Records),
     ("settled", Kind::Records),
     ("frames", Kind::Private),

@@ -13,10 +13,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use contract::{Device, GatewayId, SettledRanges, SpoolId};
-use sqlx::{Acquire, postgres::PgConnection};
+use contract::{GatewayId, Kind, SettledRanges, SpoolId};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::PgConnection;
+use sqlx::{Acquire, Postgres};
 use tokio::time::timeout;
 
 use super::database::Database;
@@ -31,7 +33,14 @@ use crate::fail_point::fail_point;
 
 /// A transaction that takes longer has lost its server: far above the slowest batch measured, and
 /// without it a dead connection would hang until the kernel gives up after a quarter of an hour.
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(120);
+pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A connection that brought a batch in is as good for the next one, for so long: whatever happens to
+/// a server while nothing is written, the pool asks before it lends the connection again.
+const TRUSTED: Duration = Duration::from_secs(2);
+
+/// And no longer than this without a break, so that the pool can renew it.
+const HELD_MAX: Duration = Duration::from_secs(300);
 
 /// So many batches after one that met known rows look first: records that come again come in rows (a
 /// tracker, or a whole spool, that sends twice), and to look costs far less than to fail.
@@ -115,11 +124,23 @@ pub struct Writer {
     keep_frames: bool,
     // Only what was committed is remembered, and only while the pool makes no connection.
     era: u64,
-    devices: HashMap<Device, i32>,
+    devices: Devices,
     owners: HashMap<SpoolId, GatewayId>,
     lows: HashMap<SpoolId, u64>,
     // Batches that look for known rows first.
     wary: u32,
+    // Of the last batch, when it went well.
+    held: Option<Held>,
+    keeps_connection: bool,
+}
+
+/// A connection between two batches: a server process that knows the tables, and has their pages at
+/// hand, needs a tenth less for a batch than one that was lent another.
+#[derive(Debug)]
+struct Held {
+    connection: PoolConnection<Postgres>,
+    since: Instant,
+    used: Instant,
 }
 
 impl Writer {
@@ -130,10 +151,22 @@ impl Writer {
             era: database.era(),
             database,
             keep_frames,
-            devices: HashMap::new(),
+            devices: Devices::new(),
             owners: HashMap::new(),
             lows: HashMap::new(),
             wary: 0,
+            held: None,
+            keeps_connection: false,
+        }
+    }
+
+    /// Keeps its connection from one batch to the next. For pools that have more connections than
+    /// there are writers: others wait for one, too.
+    #[must_use]
+    pub fn keeping_connection(self, keeps_connection: bool) -> Self {
+        Self {
+            keeps_connection,
+            ..self
         }
     }
 
@@ -233,20 +266,7 @@ impl Writer {
     }
 
     async fn attempt(&mut self, units: &[Unit], lows: &Lows, end: End) -> Result<Part, StoreError> {
-        let doing = "opening a transaction";
-        let pool = self.database.pool();
-        let mut connection = match pool.acquire().await {
-            Ok(connection) => connection,
-            // The pool hides why: ask once beside it, so that the log names the cause.
-            Err(sqlx::Error::PoolTimedOut) => {
-                let why = match self.database.connect().await {
-                    Err(super::DatabaseError::Unreachable { source, .. }) => source,
-                    _ => sqlx::Error::PoolTimedOut,
-                };
-                return Err(StoreError::new(doing, why));
-            }
-            Err(source) => return Err(StoreError::new(doing, source)),
-        };
+        let mut held = self.connection().await?;
         let era = self.database.era();
         if era != self.era {
             self.forget();
@@ -254,16 +274,35 @@ impl Writer {
         }
         let done = timeout(
             TRANSACTION_TIMEOUT,
-            self.either_way(&mut connection, units, lows, end),
+            self.either_way(&mut held.connection, units, lows, end),
         );
         match done.await {
-            Ok(done) => done,
+            Ok(Ok(part)) => {
+                held.used = Instant::now();
+                self.held = self.keeps_connection.then_some(held);
+                Ok(part)
+            }
+            Ok(Err(error)) => Err(error),
             Err(_) => {
-                connection.close_on_drop();
+                held.connection.close_on_drop();
                 let silent = std::io::Error::from(std::io::ErrorKind::TimedOut);
                 Err(StoreError::new("writing a batch", sqlx::Error::Io(silent)))
             }
         }
+    }
+
+    /// The one that brought the last batch in, or one of the pool's.
+    async fn connection(&mut self) -> Result<Held, StoreError> {
+        let now = Instant::now();
+        let fresh = |held: &Held| now - held.used < TRUSTED && now - held.since < HELD_MAX;
+        if let Some(held) = self.held.take().filter(fresh) {
+            return Ok(held);
+        }
+        Ok(Held {
+            connection: self.database.acquire().await?,
+            since: now,
+            used: now,
+        })
     }
 
     /// Straight in, unless known rows were met lately; around what is known otherwise. Every other try
@@ -395,6 +434,7 @@ fn refused(unit: &Unit, record: &crate::batch::Record, error: &StoreError) -> De
     let (offset, length) = record.bytes_at;
     let bytes = frame.and_then(|frame| frame.data.get(offset..offset + length));
     DeadLetter {
+        kind: frame.map_or(Kind::Teltonika, |frame| frame.kind.clone()),
         record_index: Some(record.index),
         entry: None,
         device: frame.map(|frame| frame.device.clone()),
@@ -409,14 +449,14 @@ fn refused(unit: &Unit, record: &crate::batch::Record, error: &StoreError) -> De
 }
 
 /// The error and what PostgreSQL said.
-fn told(error: &StoreError) -> String {
+pub(super) fn told(error: &StoreError) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     }
 }
 
-fn stuck(error: StoreError) -> StoreError {
+pub(super) fn stuck(error: StoreError) -> StoreError {
     match error {
         StoreError::Refused {
             sqlstate, source, ..

@@ -26,7 +26,7 @@ use crate::fail_point::fail_point;
 use crate::metrics::Metrics;
 
 /// Looks in the time after which an item is abandoned.
-const LOOKS: u32 = 4;
+pub(crate) const LOOKS: u32 = 4;
 
 /// Pending items per question.
 const PENDING_COUNT: usize = 100;
@@ -44,6 +44,17 @@ pub struct Claimer {
     pub intake: Intake,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Which items are for a newer reader.
+    pub newer: Newer,
+}
+
+/// Is an item with these fields for a newer reader, and why?
+pub type Newer = fn(&[(Vec<u8>, Vec<u8>)]) -> Option<String>;
+
+/// For items with envelopes.
+#[must_use]
+pub fn newer_envelopes(fields: &[(Vec<u8>, Vec<u8>)]) -> Option<String> {
+    decode::newer(fields).map(|newer| newer.to_string())
 }
 
 impl Claimer {
@@ -54,22 +65,26 @@ impl Claimer {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(self.config.claim_after / LOOKS) => {}
             }
-            let claimed = tokio::select! {
+            tokio::select! {
                 () = stop.cancelled() => return,
-                claimed = self.claim_all() => claimed,
-            };
-            match claimed {
-                Ok(0) => {}
-                Ok(claimed) => {
-                    info!(stream = %self.stream.name, claimed, "took over abandoned items");
-                }
-                // The reader says it and creates the group.
-                Err(failure) if failure.code() == Some("NOGROUP") => {}
-                Err(failure) => {
-                    self.metrics.error();
-                    let error = chained(&failure);
-                    debug!(stream = %self.stream.name, error, "cannot look for abandoned items");
-                }
+                () = self.once() => {}
+            }
+        }
+    }
+
+    /// Looks once.
+    pub(crate) async fn once(&self) {
+        match self.claim_all().await {
+            Ok(0) => {}
+            Ok(claimed) => {
+                info!(stream = %self.stream.name, claimed, "took over abandoned items");
+            }
+            // The reader says it and creates the group.
+            Err(failure) if failure.code() == Some("NOGROUP") => {}
+            Err(failure) => {
+                self.metrics.error();
+                let error = chained(&failure);
+                debug!(stream = %self.stream.name, error, "cannot look for abandoned items");
             }
         }
     }
@@ -116,10 +131,10 @@ impl Claimer {
             self.drop_deleted(&entry).await?;
             return Ok(false);
         };
-        if let Some(newer) = decode::newer(&fields) {
+        if let Some(reason) = (self.newer)(&fields) {
             if self.intake.leave(entry.clone()) {
                 self.metrics.left_for_newer.add(1);
-                error!(%entry, reason = %newer, "left a stream item pending");
+                error!(%entry, reason, "left a stream item pending");
             }
             return Ok(false);
         }
@@ -140,7 +155,7 @@ impl Claimer {
     }
 
     /// Only the one of several processors whose acknowledgement counts, counts it.
-    async fn drop_deleted(&self, entry: &EntryId) -> Result<(), RedisFailure> {
+    pub(crate) async fn drop_deleted(&self, entry: &EntryId) -> Result<(), RedisFailure> {
         let mut ack = cmd("XACK");
         ack.arg(&*self.stream.name)
             .arg(&self.config.group)

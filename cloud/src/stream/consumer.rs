@@ -245,21 +245,12 @@ impl Consumer {
     async fn counts(&self, reader: &mut Reader) -> Result<Option<Counts>, RedisFailure> {
         let mut info = cmd("XINFO");
         info.arg("STREAM").arg(&*self.stream.name);
-        let stream = reply::stream(&reader.ask("XINFO STREAM", &info).await?);
+        let stream: Value = reader.ask("XINFO STREAM", &info).await?;
         let mut info = cmd("XINFO");
         info.arg("GROUPS").arg(&*self.stream.name);
-        let groups = reply::groups(&reader.ask("XINFO GROUPS", &info).await?);
-        let ours = groups.into_iter().find(|g| g.name == self.config.group);
-        let (Some((added, length, first)), Some(group)) = (stream, ours) else {
-            return Ok(None);
-        };
-        Ok(Some(Counts {
-            added,
-            length,
-            first,
-            read: group.entries_read,
-            last_delivered: group.last_delivered,
-        }))
+        let groups: Value = reader.ask("XINFO GROUPS", &info).await?;
+        let counts = reply::counts(&stream, &groups, &self.config.group);
+        Ok(counts.map(|(counts, _)| counts))
     }
 
     /// Said once for each loss; gateways and other parts are told to make up for it.

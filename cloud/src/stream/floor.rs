@@ -6,7 +6,7 @@
 //! Invariants: only what was committed is ever published: from a [`Committed`], from the tables, or
 //! what another processor published from those; after a doubt about the database nothing is, until
 //! its tables were read again; what they lack is taken back. One gateway's floor that Redis does not
-//! take holds back no other's.
+//! take holds back no other's. Without a Redis the same is told to whoever asks the [`Board`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +39,8 @@ pub struct Board {
     fresh: Mutex<Floors>,
     changed: Notify,
     doubted: AtomicBool,
+    /// The tables were read since the last doubt.
+    loaded: AtomicBool,
 }
 
 impl Board {
@@ -55,8 +57,24 @@ impl Board {
 
     /// The database may be another one by now, or have less in it.
     pub fn doubt(&self) {
-        self.doubted.store(true, Ordering::Relaxed);
+        self.doubted.store(true, Ordering::SeqCst);
         self.changed.notify_one();
+    }
+
+    /// What may be told now of one spool. `None`: nothing is settled, or the tables were not read yet.
+    #[must_use]
+    pub fn told(&self, gateway: &GatewayId, spool: SpoolId) -> Option<SettledRanges> {
+        if !self.is_sure() {
+            return None;
+        }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.0.get(gateway)?.get(&spool).cloned()
+    }
+
+    /// Were the tables read since the last doubt about the database?
+    #[must_use]
+    pub fn is_sure(&self) -> bool {
+        self.loaded.load(Ordering::SeqCst) && !self.doubted.load(Ordering::SeqCst)
     }
 
     /// What was committed since this was last asked.
@@ -122,9 +140,10 @@ pub trait Tables: Send + Sync + 'static {
     fn settled(&self) -> impl Future<Output = Option<Settled>> + Send;
 }
 
-/// Publishes until `stop`: changes at once, everything every 30 s and whenever `lost` rings.
+/// Publishes until `stop`: changes at once, everything every 30 s and whenever `lost` rings. Without
+/// `link`, only the board is kept true.
 pub async fn run(
-    link: Link,
+    link: Option<Link>,
     board: Arc<Board>,
     tables: impl Tables,
     mut setback: Setback,
@@ -148,7 +167,10 @@ pub async fn run(
             // Until the tables were read once, a floor would seem lower than it is.
             () = tokio::time::sleep(pause), if !loaded || missed => {}
         }
-        if board.doubted.swap(false, Ordering::Relaxed) {
+        if board.doubted.load(Ordering::SeqCst) {
+            // First the one, then the other: in between nothing may be told.
+            board.loaded.store(false, Ordering::SeqCst);
+            board.doubted.store(false, Ordering::SeqCst);
             (loaded, pause) = (false, backoff.pause());
             continue;
         }
@@ -172,8 +194,13 @@ pub async fn run(
         if !loaded {
             continue;
         }
+        board.loaded.store(true, Ordering::SeqCst);
         missed = false;
-        if let Err(failure) = publish(&link, board.take(all), all).await {
+        let Some(link) = &link else {
+            backoff.reset();
+            continue;
+        };
+        if let Err(failure) = publish(link, board.take(all), all).await {
             missed = true;
             pause = backoff.pause();
             metrics.error();
@@ -309,6 +336,21 @@ mod tests {
         assert_eq!(merged(ours(), Some("1-4,20-20")), "1-9,20-20");
         assert_eq!(merged(ours(), None), "5-9");
         assert_eq!(merged(ours(), Some("rubbish")), "5-9");
+    }
+
+    #[test]
+    fn nothing_is_told_before_the_tables_were_read_nor_in_doubt() {
+        let board = Board::default();
+        let (gateway, spool): (GatewayId, _) =
+            ("a".parse().unwrap(), SpoolId::from_u64(1).unwrap());
+        let ranges = SettledRanges::parse("1-3").unwrap();
+        board.learn(&gateway, spool, &ranges, true);
+        assert_eq!(board.told(&gateway, spool), None, "not read yet");
+        board.loaded.store(true, Ordering::SeqCst);
+        assert_eq!(board.told(&gateway, spool), Some(ranges));
+        assert_eq!(board.told(&"b".parse().unwrap(), spool), None);
+        board.doubt();
+        assert_eq!(board.told(&gateway, spool), None, "in doubt");
     }
 
     #[test]

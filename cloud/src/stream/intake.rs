@@ -6,8 +6,8 @@
 //! waited longest gathers next.
 //!
 //! Invariants: an item is inside from its delivery until it was acknowledged; one that is left for a
-//! newer reader stays inside, so this process does not touch it again; one that was set aside may
-//! come in a second time and is known by that.
+//! newer reader stays inside where it may come again under its id, so this process does not touch it
+//! again; one that was set aside may come in a second time and is known by that.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -99,6 +99,23 @@ impl Intake {
     #[must_use]
     pub fn is_inside(&self, entry: &EntryId) -> bool {
         with(&self.inside, |inside| inside.contains(entry))
+    }
+
+    /// How many are inside, those left for a newer reader among them.
+    #[must_use]
+    pub fn inside(&self) -> usize {
+        with(&self.inside, |inside| inside.len())
+    }
+
+    /// Is something inside with an id before this one, other than what `but` names? For entries whose
+    /// ids were all given by one clock.
+    #[must_use]
+    pub fn is_any_before(&self, entry: &EntryId, but: impl Fn(&EntryId) -> bool) -> bool {
+        with(&self.inside, |inside| {
+            inside
+                .iter()
+                .any(|other| other.id < entry.id && !but(other))
+        })
     }
 
     /// How many were brought in and not yet taken up.

@@ -7,6 +7,7 @@
 
 use redis::{Value, cmd};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::finder::Stream;
 use super::link::{Link, RedisFailure};
@@ -81,6 +82,34 @@ pub async fn standing(link: &Link, stream: &Stream, group: &str) -> Result<Stand
     let now_ms = trimmer::now_ms(link, &stream.name).await?;
     standing.age_s = Some(age_s(pending, unread, now_ms));
     Ok(standing)
+}
+
+/// Streams asked about at once in [`several`].
+const AT_ONCE: usize = 32;
+
+/// Asks about many streams, some at a time, and hands out each answer as it comes.
+pub async fn several(
+    link: &Link,
+    streams: Vec<Stream>,
+    group: &str,
+    mut answer: impl FnMut(Result<Standing, RedisFailure>),
+) {
+    let mut streams = streams.into_iter();
+    let mut asking = JoinSet::new();
+    loop {
+        while asking.len() < AT_ONCE
+            && let Some(stream) = streams.next()
+        {
+            let (link, group) = (link.clone(), group.to_owned());
+            asking.spawn(async move { standing(&link, &stream, &group).await });
+        }
+        match asking.join_next().await {
+            Some(Ok(told)) => answer(told),
+            // Nobody aborts them, and a panic has said so itself.
+            Some(Err(_)) => {}
+            None => return,
+        }
+    }
 }
 
 /// Field `n`; an item without one is none of ours and holds no records.

@@ -20,7 +20,7 @@ use crate::metrics::{Metrics, now_ms};
 use crate::store::Committed;
 
 /// Bytes shown as text; all of them stand in field `d`.
-const SHOWN_BYTES: usize = 64;
+pub(crate) const SHOWN_BYTES: usize = 64;
 
 /// Writes copies.
 #[derive(Clone, Debug)]
@@ -41,32 +41,38 @@ impl Mirror {
     /// Copies what a batch put aside.
     pub async fn copy(&self, batch: &Batch, committed: &Committed) {
         for (place, letter) in committed.letters() {
-            let add = self.add(batch, place.as_ref(), letter, now_ms());
-            if let Err(failure) = self.link.ask::<String>("XADD", &add).await {
-                self.metrics.mirror_missed.add(1);
-                let (stream, error) = (&self.stream, chained(&failure));
-                warn!(%stream, error, "cannot copy a dead letter; the table has it");
-            }
-            fail_point!("letter-copied");
+            let failed_at_ms = now_ms();
+            let told = fields(batch, place.as_ref(), letter, failed_at_ms);
+            self.put(failed_at_ms, told, &letter.bytes).await;
         }
     }
 
-    fn add(
+    /// Copies one dead letter, once its COMMIT is there.
+    pub(crate) async fn put(
         &self,
-        batch: &Batch,
-        place: Option<&Place>,
-        letter: &DeadLetter,
         failed_at_ms: u64,
-    ) -> Cmd {
+        told: Vec<(&'static str, String)>,
+        bytes: &[u8],
+    ) {
+        let add = self.add(failed_at_ms, told, bytes);
+        if let Err(failure) = self.link.ask::<String>("XADD", &add).await {
+            self.metrics.mirror_missed.add(1);
+            let (stream, error) = (&self.stream, chained(&failure));
+            warn!(%stream, error, "cannot copy a dead letter; the table has it");
+        }
+        fail_point!("letter-copied");
+    }
+
+    fn add(&self, failed_at_ms: u64, told: Vec<(&'static str, String)>, bytes: &[u8]) -> Cmd {
         let keep_ms = u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX);
         let mut add = cmd("XADD");
         add.arg(&*self.stream).arg("MINID").arg("~");
         add.arg(failed_at_ms.saturating_sub(keep_ms)).arg("*");
-        for (name, value) in fields(batch, place, letter, failed_at_ms) {
+        for (name, value) in told {
             add.arg(name).arg(value);
         }
         add.arg("consumer").arg(&*self.consumer);
-        add.arg("d").arg(&letter.bytes);
+        add.arg("d").arg(bytes);
         add
     }
 }
@@ -89,7 +95,7 @@ fn fields(
         ),
         ("original_id", text(origin.as_ref().map(|o| &o.id as _))),
         ("device_id", text(letter.device.as_ref().map(|d| d as _))),
-        ("sensor_type", "teltonika".to_owned()),
+        ("sensor_type", letter.kind.as_str().to_owned()),
         ("value", hexadecimal),
         ("error", letter.reason.clone()),
         ("failed_at", (failed_at_ms / 1_000).to_string()),

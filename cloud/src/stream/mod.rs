@@ -4,6 +4,7 @@
 //! blocking reader has a connection of its own, whose response timeout is longer than its block
 //! (the client's default of half a second loses items into the pending list unseen).
 
+pub mod acks;
 pub mod claimer;
 pub mod cluster;
 mod connect;
@@ -16,12 +17,15 @@ pub mod intake;
 pub mod lag;
 pub mod link;
 pub mod loss;
+pub mod memory;
 pub mod mirror;
+pub mod pattern;
 pub mod reply;
 pub mod setback;
 pub mod trimmer;
 
-pub use finder::{Stream, Streams};
+pub use acks::Acks;
+pub use finder::{Quarry, Stream, Streams};
 pub use intake::{Deliveries, Delivery, Intake};
 pub use lag::Standing;
 pub use link::{Link, Redis, RedisFailure};

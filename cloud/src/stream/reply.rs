@@ -5,6 +5,7 @@
 
 use redis::Value;
 
+use super::loss::Counts;
 use crate::batch::StreamId;
 
 /// One item; `None` instead of fields: it was deleted while pending.
@@ -65,6 +66,23 @@ pub fn stream(answer: &Value) -> Option<(u64, u64, Option<StreamId>)> {
         number(field(answer, "length")?)?,
         first.map(|item| item.0),
     ))
+}
+
+/// `XINFO STREAM` and `XINFO GROUPS` together, for one group; `None` without stream or group.
+#[must_use]
+pub fn counts(of_stream: &Value, of_groups: &Value, group: &str) -> Option<(Counts, GroupState)> {
+    let (added, length, first) = stream(of_stream)?;
+    let ours = groups(of_groups)
+        .into_iter()
+        .find(|state| state.name == group)?;
+    let counts = Counts {
+        added,
+        length,
+        first,
+        read: ours.entries_read,
+        last_delivered: ours.last_delivered,
+    };
+    Some((counts, ours))
 }
 
 /// A field of `XINFO STREAM` that is an id.

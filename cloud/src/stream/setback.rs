@@ -31,7 +31,8 @@ const NAMED_MAX: usize = 8;
 /// Watches for it.
 #[derive(Debug)]
 pub struct Setback {
-    link: Link,
+    /// `None`: no Redis holds anything that could be handed out again.
+    link: Option<Link>,
     streams: Streams,
     group: String,
     metrics: Arc<Metrics>,
@@ -45,7 +46,7 @@ pub struct Setback {
 impl Setback {
     /// Nothing is missing yet.
     #[must_use]
-    pub fn new(link: Link, streams: Streams, group: String, metrics: Arc<Metrics>) -> Self {
+    pub fn new(link: Option<Link>, streams: Streams, group: String, metrics: Arc<Metrics>) -> Self {
         Self {
             link,
             streams,
@@ -62,10 +63,13 @@ impl Setback {
         gateways: impl IntoIterator<Item = GatewayId>,
     ) -> Result<Floors, RedisFailure> {
         let mut floors = Floors::new();
+        let Some(link) = &self.link else {
+            return Ok(floors);
+        };
         for gateway in gateways {
             let mut get = cmd("HGETALL");
             get.arg(keys::floor(&gateway));
-            let fields: HashMap<String, String> = self.link.ask("HGETALL floor", &get).await?;
+            let fields: HashMap<String, String> = link.ask("HGETALL floor", &get).await?;
             // What cannot be read tells nobody anything and is replaced.
             let spools = fields.into_iter().filter_map(|(spool, ranges)| {
                 Some((spool.parse().ok()?, SettledRanges::parse(&ranges).ok()?))
@@ -115,6 +119,9 @@ impl Setback {
     /// Takes back the floors of spools that the tables do not know at all. Those of the others are
     /// replaced by what the tables say.
     pub(super) async fn lower(&self, told: &Floors, tables: &Floors) -> Result<(), RedisFailure> {
+        let Some(link) = &self.link else {
+            return Ok(());
+        };
         for (gateway, spools) in told {
             let there = tables.get(gateway);
             let gone = spools
@@ -128,15 +135,21 @@ impl Setback {
                 any = true;
             }
             if any {
-                self.link.ask::<()>("HDEL floor", &delete).await?;
+                link.ask::<()>("HDEL floor", &delete).await?;
             }
         }
         Ok(())
     }
 
     async fn hand_out_again(&self) -> Result<(), RedisFailure> {
+        let Some(link) = &self.link else {
+            error!(
+                "no Redis holds what was committed lately: stop the gateways, take `gateway spool export --all` of each spool, and give it to `gateway spool import`; see docs/one-box.md"
+            );
+            return Ok(());
+        };
         for stream in self.streams.all() {
-            match rewind(&self.link, &stream.name, &self.group).await {
+            match rewind(link, &stream.name, &self.group).await {
                 Ok(items) => info!(stream = %stream.name, items, "handed out once more"),
                 Err(failure) if failure.is_no_such_stream() => {}
                 // Without its group it is read from the start in any case.

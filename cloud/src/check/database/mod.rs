@@ -32,6 +32,9 @@ const COMMANDS: [(&str, &[&str]); 2] = [
     ("command_events", &["SELECT", "INSERT"]),
 ];
 
+/// The same for sensors.
+const SENSORS: (&str, &[&str]) = ("sensor_readings", &["SELECT", "INSERT"]);
+
 /// The findings.
 pub(super) async fn look(database: &Database, config: &Config) -> Look {
     let mut look = Look::new("database");
@@ -155,7 +158,8 @@ async fn missing(
         rights.push(right);
     };
     let commands = config.commands.map_or(&[][..], |_| &COMMANDS[..]);
-    for (table, all) in RECORDS.iter().chain(commands) {
+    let sensors = config.sensors.iter().map(|_| &SENSORS);
+    for (table, all) in RECORDS.iter().chain(commands).chain(sensors) {
         all.iter().for_each(|right| need(table, right));
     }
     need("_sqlx_migrations", "SELECT");
@@ -165,6 +169,9 @@ async fn missing(
     }
     if !has_jobs && config.policies.frames_retention.is_some() {
         need("frames", "DELETE");
+    }
+    if !has_jobs && config.policies.sensors_retention.is_some() {
+        need("sensor_readings", "DELETE");
     }
     let rows: Vec<(String, String)> = sqlx::query_as(
         "SELECT a.t, a.p FROM UNNEST($1::text[], $2::text[]) WITH ORDINALITY AS a(t, p, n) \

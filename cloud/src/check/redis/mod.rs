@@ -14,6 +14,7 @@ use super::Look;
 use super::scan::scan;
 use crate::config::{Config, StreamConfig};
 use crate::explain::redis as pages;
+use crate::stream::pattern::matches;
 use crate::stream::{Link, RedisFailure, finder};
 use judge::{Facts, Host, Keys};
 
@@ -151,7 +152,9 @@ fn is_ours(key: &str, config: &StreamConfig) -> bool {
         keys::CONNECTION_EPOCHS,
         config.dead_letter.as_deref().unwrap_or(keys::CONTRACT),
     ];
+    let sensors = config.not_pattern.as_deref();
     exact.contains(&key)
+        || sensors.is_some_and(|pattern| matches(pattern, key))
         || BEGINNINGS
             .iter()
             .any(|beginning| key.starts_with(beginning))

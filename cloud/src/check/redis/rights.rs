@@ -7,7 +7,8 @@
 use ::redis::{Cmd, cmd};
 use contract::{GatewayId, keys};
 
-use crate::config::Config;
+use crate::config::{Config, SensorConfig};
+use crate::stream::pattern::{beginning, matches};
 use crate::stream::{Link, RedisFailure};
 
 /// What is asked for, as an operator would name it, and the rule that it takes.
@@ -101,6 +102,22 @@ fn of_stream(stream: &str, group: &str, consumer: &str) -> Vec<Probe> {
     ]
 }
 
+/// The same for a sensor stream that nobody has, where its name can be told from the pattern.
+fn of_sensors(sensors: &SensorConfig, group: &str, consumer: &str) -> Vec<Probe> {
+    let wanted = &sensors.pattern;
+    let key = format!("{}nobody.check:nobody", beginning(wanted));
+    if !matches(wanted, &key) {
+        return Vec::new();
+    }
+    let mut probes = of_stream(&key, group, consumer);
+    for probe in &mut probes {
+        probe.rule = probe
+            .rule
+            .replacen(&pattern(&key), &format!("~{wanted}"), 1);
+    }
+    probes
+}
+
 /// Everything that storing records takes.
 pub(super) fn needed(config: &Config) -> Vec<Probe> {
     let stream = &config.stream;
@@ -109,6 +126,9 @@ pub(super) fn needed(config: &Config) -> Vec<Probe> {
         all.extend(of_stream(name, &stream.group, &stream.consumer));
         // For a database that went back in time.
         all.push(Probe::new("XGROUP SETID", name, &[&stream.group, NO_ID]));
+    }
+    if let Some(sensors) = &config.sensors {
+        all.extend(of_sensors(sensors, &stream.group, &stream.consumer));
     }
     let floor = keys::floor(&nobody());
     all.extend([
