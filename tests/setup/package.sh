@@ -34,6 +34,7 @@ package_tree() {
     package_fill "$name" "$whole" "$documents" sysusers.conf >"$tree/usr/lib/sysusers.d/$whole.conf"
     package_fill "$name" "$whole" "$documents" "$name.toml" >"$tree/etc/milepost/$name.toml"
     cp "$TOP/deploy/$name.env.example" "$tree$documents/"
+    if [[ $name == gateway ]]; then cp "$TOP/deploy/board.conf" "$tree$documents/"; fi
     {
         printf 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n'
         printf 'Files: *\nCopyright: %s\nLicense: Expat or Apache-2.0\n\nLicense: Expat\n' "$(sed -nE 's/^Copyright (\(c\) )?//p' "$TOP/LICENSE-MIT" | head -n1)"
@@ -88,6 +89,7 @@ package_archive() {
     install -m 0755 "$3" "$tree/$name"
     cp "$TOP/deploy/$name.service" "$tree/milepost-$name.service"
     cp "$TOP/deploy/$name.env.example" "$TOP/LICENSE-MIT" "$TOP/LICENSE-APACHE" "$tree/"
+    if [[ $name == gateway ]]; then cp "$TOP/deploy/board.conf" "$tree/"; fi
     package_fill "$name" "$name" "$documents" "$name.toml" >"$tree/$name.toml"
     package_fill "$name" "$name" "$documents" install.sh >"$tree/install.sh"
     chmod 0755 "$tree/install.sh"

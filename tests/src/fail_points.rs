@@ -33,6 +33,8 @@ pub enum Scenario {
     Setback,
     /// A tracker is given a command.
     Commands,
+    /// Sensors send readings, one of which the database refuses.
+    Readings,
 }
 
 /// One place.
@@ -63,6 +65,7 @@ pub fn all() -> Result<Vec<FailPoint>> {
                 "migration" => Scenario::Migration,
                 "setback" => Scenario::Setback,
                 "commands" => Scenario::Commands,
+                "readings" => Scenario::Readings,
                 other => bail!("{name}: nobody runs {other}"),
             };
             Ok(FailPoint { name, scenario })

@@ -14,7 +14,7 @@ use redis::streams::{StreamPendingCountReply, StreamPendingReply};
 use redis::{AsyncCommands as _, AsyncConnectionConfig, ToRedisArgs, Value};
 
 use crate::processes::Road;
-use crate::servers::ADMIN;
+use crate::servers::{ADMIN, RedisAccess};
 use crate::tables::DEADLINE;
 
 /// Of the tracker whose records [`entry`] holds.
@@ -28,9 +28,19 @@ pub type Fields = Vec<(&'static str, Vec<u8>)>;
 /// # Errors
 /// When Redis does not answer.
 pub async fn admin(road: &Road) -> Result<MultiplexedConnection> {
-    let client = road.redis_access().client(ADMIN)?;
-    // The client's own half a second is not much on a loaded machine.
-    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(DEADLINE));
+    admin_of(road.redis_access()).await
+}
+
+/// The same at a Redis without a road.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn admin_of(redis: &RedisAccess) -> Result<MultiplexedConnection> {
+    let client = redis.client(ADMIN)?;
+    // The client's own half a second is not much on a loaded machine, nor its second to connect.
+    let patient = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(DEADLINE))
+        .set_response_timeout(Some(DEADLINE));
     let connection = client.get_multiplexed_async_connection_with_config(&patient);
     Ok(connection.await?)
 }

@@ -7,8 +7,12 @@
 
 #[path = "board/frozen.rs"]
 mod frozen;
+#[path = "board/serial.rs"]
+mod serial;
 #[path = "board/tree.rs"]
 mod tree;
+#[path = "board/wire.rs"]
+mod wire;
 
 use std::collections::BTreeSet;
 use std::process::Command;

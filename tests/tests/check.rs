@@ -14,7 +14,7 @@ use anyhow::{Result, ensure};
 use redis::cmd;
 use serde_json::{Value, json};
 use tests::processes::Gateway;
-use tests::servers::{GATEWAY, Pki, Port, acl_lines};
+use tests::servers::{GATEWAY, Pki, Port, Redis, RedisOptions, acl_lines};
 
 use stage::{Case, Dates, Stage, cert, remove, set};
 
@@ -231,6 +231,68 @@ async fn mistakes_with_addresses_and_disks_are_named() -> Result<()> {
         cases.push(case.says("dmesg"));
     }
     stage.expect(&cases)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_with_the_http_door_are_named() -> Result<()> {
+    let stage = Stage::start().await?;
+    let file = |name: &str, text: &str, mode: u32| -> Result<String> {
+        let path = stage.write(name, text)?;
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode))?;
+        Ok(path)
+    };
+    let plain = "api plain:made-up-token-of-the-api\n";
+    let good = file("tokens", plain, 0o600)?;
+    let broken = file("broken", &format!("{plain}api2 sha256:abc\n"), 0o600)?;
+    let twice = file("twice", &format!("{plain}{plain}"), 0o600)?;
+    let bare = file("bare", plain, 0o644)?;
+    let door = |tokens: &str| {
+        vec![
+            set("listen.http", "127.0.0.1:0"),
+            set("ingest.tokens", tokens),
+        ]
+    };
+    stage.expect(&[
+        Case::new("no tokens", "E-ING-001")
+            .edit(vec![set("listen.http", "127.0.0.1:0")])
+            .says("gateway ingest token new"),
+        Case::new("open to the network", "E-ING-001")
+            .edit(vec![
+                set("listen.http", "0.0.0.0:0"),
+                ("ingest.open", Some(json!(true))),
+            ])
+            .says("everybody"),
+        Case::new("tokens missing", "E-ING-002")
+            .edit(door("/nowhere/tokens"))
+            .says("/nowhere/tokens"),
+        Case::new("a line", "E-ING-003")
+            .edit(door(&broken))
+            .says("line 2"),
+        Case::new("a token twice", "E-ING-003")
+            .edit(door(&twice))
+            .says("of line 1 again"),
+        Case::new("tokens for everybody", "E-ING-004")
+            .edit(door(&bare))
+            .says("0644"),
+        Case::new("no certificate for HTTPS", "E-ING-005")
+            .edit(vec![
+                set("listen.https", "127.0.0.1:0"),
+                set("ingest.tokens", &good),
+            ])
+            .says("listen.tls_key"),
+        Case::new("in clear text", "W-ING-101")
+            .edit(vec![
+                set("listen.http", "0.0.0.0:0"),
+                set("ingest.tokens", &good),
+            ])
+            .says("listen.https"),
+        Case::new("no door", "W-ING-102")
+            .edit(vec![set("ingest.tokens", &good)])
+            .says("listen.http"),
+        Case::new("not a size", "E-SET-004")
+            .edit(vec![set("ingest.body_bytes_max", "1KiB")])
+            .says("16384"),
+    ])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -581,4 +643,45 @@ fn the_rights_in_the_docs_are_the_ones_that_are_tested() {
         page.contains(line.as_str()),
         "docs/gateway.md should have\n{line}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_to_a_cloud_on_the_same_machine_is_walked() -> Result<()> {
+    let stage = Stage::start().await?;
+    let at = |path: &std::path::Path| {
+        vec![
+            set("uplink.url", &format!("unix:{}", path.display())),
+            remove("uplink.cert"),
+            remove("uplink.key"),
+            remove("uplink.ca"),
+        ]
+    };
+    let shut = stage.path("shut");
+    std::fs::create_dir(&shut)?;
+    let _listener = std::os::unix::net::UnixListener::bind(shut.join("uplink.sock"))?;
+    std::fs::set_permissions(&shut, PermissionsExt::from_mode(0o000))?;
+    let redis = Redis::start(RedisOptions {
+        config: vec!["unixsocket other.sock".to_owned()],
+        ..RedisOptions::default()
+    });
+    let redis = redis.await?;
+    let mut trusting = at(&stage.path("uplink.sock"));
+    trusting.push(set("spool.full", "trust-redis"));
+    let looked = stage.expect(&[
+        Case::new("no cloud", "E-DIR-001")
+            .edit(at(&stage.path("uplink.sock")))
+            .says("no cloud takes entries"),
+        Case::new("not in the group", "E-DIR-002")
+            .edit(at(&shut.join("uplink.sock")))
+            .without("-dac_override,-dac_read_search")
+            .says("may not use the socket"),
+        Case::new("a Redis", "E-DIR-003")
+            .edit(at(&redis.dir().join("other.sock")))
+            .says("no such cloud"),
+        Case::new("trust in a Redis that is not there", "E-SET-004")
+            .edit(trusting)
+            .says("there is no Redis behind a unix: address"),
+    ]);
+    std::fs::set_permissions(&shut, PermissionsExt::from_mode(0o755))?;
+    looked
 }

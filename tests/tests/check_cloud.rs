@@ -14,6 +14,8 @@ mod database;
 mod in_redis;
 #[path = "check_cloud/pages.rs"]
 mod pages;
+#[path = "check_cloud/sensors.rs"]
+mod sensors;
 #[path = "check_cloud/settings.rs"]
 mod settings;
 #[path = "check_cloud/stage.rs"]

@@ -5,6 +5,8 @@
 mod away;
 #[path = "cloud_cluster/engines.rs"]
 mod engines;
+#[path = "cloud_cluster/full.rs"]
+mod full;
 #[path = "cloud_cluster/moves.rs"]
 mod moves;
 #[path = "cloud_cluster/others.rs"]

@@ -75,7 +75,9 @@ async fn a_consumer_with_pending_entries_is_never_deleted() -> Result<()> {
     let stream = keys::COMMAND_RESPONSES;
     let reader = StreamConfig {
         names: vec![stream.to_owned()],
+        vendors: Vec::new(),
         pattern: None,
+        not_pattern: None,
         look_every: Duration::from_secs(30),
         dead_letter: None,
         dead_letter_keep: Duration::from_secs(3_600),

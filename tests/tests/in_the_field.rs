@@ -9,6 +9,8 @@
 mod clock;
 #[path = "in_the_field/disk.rs"]
 mod disk;
+#[path = "in_the_field/nmea.rs"]
+mod nmea;
 #[path = "in_the_field/reload.rs"]
 mod reload;
 #[path = "in_the_field/twice.rs"]

@@ -7,6 +7,8 @@ mod backfill;
 mod device;
 #[path = "operator/dlq.rs"]
 mod dlq;
+#[path = "operator/kinds.rs"]
+mod kinds;
 #[path = "operator/ledger.rs"]
 mod ledger;
 #[path = "operator/queue.rs"]

@@ -70,6 +70,32 @@ async fn drive(url: &str) -> Result<()> {
     Ok(())
 }
 
+/// What a sensor said a while ago.
+async fn say(tables: &Tables) -> Result<()> {
+    tables
+        .run(
+            "INSERT INTO sensor_readings (\"timestamp\", device_id, sensor_type, value, metadata, entry_id) \
+             SELECT now() - n * interval '1 minute', 'room-1', 'temperature', 20 + n, '{\"unit\": \"celsius\"}', \
+                    'mqtt_stream:room-1:temperature ' || n || '-0' \
+             FROM generate_series(1, 5) AS n",
+        )
+        .await
+}
+
+/// Where a phone was a while ago.
+async fn post(tables: &Tables) -> Result<()> {
+    tables
+        .run(
+            "WITH phone AS (INSERT INTO devices (ident, vendor, first_seen, last_seen) \
+                 VALUES ('van-7', 'http', now(), now()) RETURNING id) \
+             INSERT INTO positions (device_id, fix_time, record_hash, received_at, latitude, longitude, \
+                 event_io_id, valid, io) \
+             SELECT id, now() - interval '1 minute', 1, now(), 54.6872, 25.2797, 0, true, \
+                 '{\"accuracy_m\": 4.5, \"battery\": 0.83}' FROM phone",
+        )
+        .await
+}
+
 /// Name, value, unit and text of everything in the first record of a device.
 async fn values(tables: &Tables, device: i32) -> Result<Vec<(String, String, String, String)>> {
     let sql = format!(
@@ -248,6 +274,8 @@ fn queries(page: &str) -> Vec<(usize, String)> {
 async fn every_query_of_the_page_answers(url: &str) -> Result<()> {
     drive(url).await?;
     let tables = Tables::connect(url).await?;
+    say(&tables).await?;
+    post(&tables).await?;
     let page =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema.md"))?;
     let queries = queries(&page);

@@ -24,6 +24,7 @@ const DEFAULTS: PolicyConfig = PolicyConfig {
     compress_after: Some(Duration::from_secs(7 * 24 * 3_600)),
     retention: None,
     frames_retention: Some(Duration::from_secs(90 * 24 * 3_600)),
+    sensors_retention: None,
 };
 
 /// Midnight UTC so many days ago.
@@ -74,11 +75,12 @@ async fn policies_are_set_once_and_again_when_the_settings_change() -> Result<()
     let database = migrated(&timescale.url()).await?;
     let tables = Tables::connect(&timescale.url()).await?;
     let first = apply(&database, &DEFAULTS).await?;
-    assert_eq!(first.len(), 7, "{first:?}");
+    assert_eq!(first.len(), 9, "{first:?}");
     let by_default = jobs(&[
         ("frames", "24:00:00"),
         ("frames", "2160:00:00"),
         ("positions", "168:00:00"),
+        ("sensor_readings", "168:00:00"),
     ]);
     assert_eq!(tables.all::<(String, String)>(JOBS).await?, by_default);
     assert_eq!(apply(&database, &DEFAULTS).await?, [""; 0]);
@@ -88,6 +90,7 @@ async fn policies_are_set_once_and_again_when_the_settings_change() -> Result<()
         compress_after: Some(3 * DAY),
         retention: Some(400 * DAY),
         frames_retention: None,
+        sensors_retention: Some(30 * DAY),
     };
     let changed = apply(&database, &other).await?;
     let wanted = [
@@ -96,6 +99,9 @@ async fn policies_are_set_once_and_again_when_the_settings_change() -> Result<()
         "positions: drop_after 400 days",
         "frames: new chunks of 7 days",
         "frames: drop_after off",
+        "sensor_readings: new chunks of 7 days",
+        "sensor_readings: compress_after 3 days",
+        "sensor_readings: drop_after 30 days",
         "positions_hourly: refreshed every 30 minutes",
         "device_daily: refreshed every 30 minutes",
     ];
@@ -104,6 +110,8 @@ async fn policies_are_set_once_and_again_when_the_settings_change() -> Result<()
         ("frames", "24:00:00"),
         ("positions", "72:00:00"),
         ("positions", "9600:00:00"),
+        ("sensor_readings", "72:00:00"),
+        ("sensor_readings", "720:00:00"),
     ]);
     assert_eq!(tables.all::<(String, String)>(JOBS).await?, by_other);
     // A refresh that reached over dropped chunks would empty what is kept of them.
@@ -120,6 +128,7 @@ async fn policies_are_set_once_and_again_when_the_settings_change() -> Result<()
         compress_after: None,
         retention: None,
         frames_retention: None,
+        sensors_retention: None,
         ..other
     };
     apply(&database, &off).await?;

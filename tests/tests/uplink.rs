@@ -41,6 +41,10 @@ async fn what_is_kept_arrives_and_the_floor_lets_it_go() -> Result<()> {
     let mut admin = admin(&redis).await?;
     let alive: i64 = admin.ttl(keys::heartbeat(&gateway_id())).await?;
     assert!((1..=90).contains(&alive), "heartbeat expires in {alive} s");
+    let beat: String = admin.get(keys::heartbeat(&gateway_id())).await?;
+    let beat = contract::Beat::parse(&beat).context("it is one")?;
+    assert!(beat.spool_bytes_max > beat.spool_used_bytes, "{beat}");
+    assert!(beat.certificate_left_days > Some(0.0), "{beat}");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use contract::{Device, Entry, Payload, SettledRanges, keys, version};
+use contract::{Device, Entry, Kind, Lane, Payload, SettledRanges, keys, version};
 use redis::AsyncCommands as _;
 use tests::edge::{self, Edge, STREAM, admin, entries_of, of_stream, settle};
 use tests::servers::Redis;
@@ -51,6 +51,115 @@ async fn every_device_has_its_stream_and_its_order() -> Result<()> {
         assert!(wanted.len() > 50, "shard {shard} has its share");
         assert_eq!(numbers, wanted, "shard {shard}");
     }
+    Ok(())
+}
+
+/// Kinds alternate in one spool, over a cloud that reads exact positions or does not.
+async fn kinds_go_apart(reads: &str) -> Result<()> {
+    const KINDS: u64 = 4;
+    let redis = edge::redis(&[]).await?;
+    let mut admin = admin(&redis).await?;
+    let () = admin
+        .hset(keys::CONTRACT, version::FIELD_READS, reads)
+        .await?;
+    let edge = Edge::start(&redis, |config| {
+        config.flush = Duration::from_millis(200);
+        config.resend_after = Duration::from_secs(600);
+    })?;
+    // The last of them is one that this build does not know.
+    let kind = |number: u64| Kind::from_u8(u8::try_from(number % KINDS).unwrap_or_default());
+    for number in 0..400 {
+        let kind = kind(number);
+        edge.append_of(kind, Lane::Normal, number).await?;
+        if number == 0 {
+            // Connected: what comes from now on is live, and goes up in its order.
+            eventually("the first is in its stream", async || {
+                Ok(of_stream(&mut admin.clone(), STREAM).await? == [0])
+            })
+            .await?;
+        }
+    }
+    let streams = [STREAM, "telemetry:http", "telemetry:nmea"];
+    let mut found: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    eventually("everything is in the streams", async || {
+        for stream in streams {
+            found.insert(stream, of_stream(&mut admin.clone(), stream).await?);
+        }
+        Ok(found.values().map(Vec::len).sum::<usize>() >= 400)
+    })
+    .await?;
+    for (at, stream) in (0..).zip(streams) {
+        // What nobody knows goes where somebody reads; there order holds within a kind.
+        let is_here = |n: &u64| n % KINDS == at || (at == 0 && n % KINDS == 3);
+        let mut numbers = found[stream].clone();
+        for kind in [at, 3] {
+            let of_kind: Vec<u64> = numbers
+                .iter()
+                .copied()
+                .filter(|n| n % KINDS == kind)
+                .collect();
+            assert!(of_kind.is_sorted(), "{stream}: {of_kind:?}");
+        }
+        numbers.sort_unstable();
+        let wanted: Vec<u64> = (0..400).filter(is_here).collect();
+        assert_eq!(numbers, wanted, "{stream}: each once");
+        for entry in entries_of(&mut admin.clone(), stream).await? {
+            let payload = Payload::open(&entry.coding, &entry.data)?;
+            for envelope in payload.envelopes()? {
+                let number = envelope
+                    .bytes
+                    .first_chunk()
+                    .copied()
+                    .map(u64::from_be_bytes);
+                assert_eq!(
+                    number.map(kind),
+                    Some(entry.kind.clone()),
+                    "one entry, one kind"
+                );
+            }
+            assert!(entry.exact.is_none() || reads == "1-2");
+        }
+    }
+    // Of one kind some are stored (a floor names 64 runs at most), then all: only the floor empties
+    // the spool.
+    let mut stored = SettledRanges::new();
+    (0..50).for_each(|n| stored.insert(n * KINDS + 1, n * KINDS + 1));
+    settle(&redis, &stored.to_string()).await?;
+    eventually("some of one kind are settled", async || {
+        Ok(edge.spool.usage().backlog() == 350)
+    })
+    .await?;
+    settle(&redis, "1-400").await?;
+    eventually("all are settled", async || {
+        Ok(edge.spool.usage().backlog() == 0)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kinds_that_alternate_go_apart_and_none_is_lost_or_doubled() -> Result<()> {
+    kinds_go_apart("1-2").await?;
+    kinds_go_apart("1").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_of_any_kind_waits_for_no_company() -> Result<()> {
+    let redis = edge::redis(&[]).await?;
+    let mut admin = admin(&redis).await?;
+    let edge = Edge::start(&redis, |config| {
+        config.flush = Duration::from_secs(3_600);
+        config.resend_after = Duration::from_secs(7_200);
+    })?;
+    for number in 0..10 {
+        let kind = Kind::from_u8(u8::try_from(number % 3)?);
+        edge.append_of(kind, Lane::Normal, number).await?;
+    }
+    edge.append_of(Kind::Position, Lane::High, 99).await?;
+    eventually("the alarm is there", async || {
+        Ok(of_stream(&mut admin.clone(), "telemetry:http").await? == [99])
+    })
+    .await?;
+    assert!(of_stream(&mut admin, STREAM).await?.is_empty(), "they wait");
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 //! Invariant: nothing is left behind, whichever way it ends: no process, no directory, unless
 //! somebody asked to keep it.
 
+mod browser;
+mod guests;
 mod numbers;
 mod screen;
 
@@ -20,6 +22,7 @@ use crate::fleet::{Fleet, FleetConfig, Rate};
 use crate::ledger::Ledger;
 use crate::processes::{Road, RoadOptions};
 use crate::servers::{ADMIN, Compose};
+use guests::Guests;
 use numbers::Gauges;
 use screen::Screen;
 
@@ -56,6 +59,9 @@ struct Cli {
     /// The ledger as one JSON object
     #[arg(long)]
     json: bool,
+    /// Do not open the map in a browser
+    #[arg(long)]
+    no_browser: bool,
     /// No colours (also NO_COLOR)
     #[arg(long)]
     no_color: bool,
@@ -63,7 +69,7 @@ struct Cli {
     #[arg(long)]
     yes: bool,
     /// compose: Redis and TimescaleDB in containers, made for this run and removed after it.
-    /// The others start private servers; which binaries those are was settled by ./dev
+    /// spool: no Redis, the gateway delivers at a socket of the cloud. The others start private servers; which binaries those are was settled by ./dev
     #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
     engine: Engine,
 }
@@ -76,6 +82,7 @@ enum Engine {
     Apt,
     Wheels,
     Compose,
+    Spool,
 }
 
 /// Runs the demo and returns the exit code of the process.
@@ -126,8 +133,16 @@ async fn run(cli: &Cli) -> Result<bool> {
     let mut stop = Stop::new()?;
     let mut screen = Screen::new(cli.no_color);
     if cli.engine != Engine::Compose {
-        screen.say("starting private Redis (TLS) and PostgreSQL, cloud and gateway");
-        return drive(cli, RoadOptions::default(), &mut screen, &mut stop).await;
+        let direct = cli.engine == Engine::Spool;
+        screen.say(match direct {
+            true => "starting a private PostgreSQL, cloud and gateway; no Redis",
+            false => "starting private Redis (TLS) and PostgreSQL, cloud and gateway",
+        });
+        let options = RoadOptions {
+            direct,
+            ..RoadOptions::default()
+        };
+        return drive(cli, options, &mut screen, &mut stop).await;
     }
     let project = format!("milepost-demo-{}", std::process::id());
     let gateways = [GATEWAY_ID.to_owned()];
@@ -160,8 +175,14 @@ async fn drive(
     screen: &mut Screen,
     stop: &mut Stop,
 ) -> Result<bool> {
+    let guests = Guests::invite()?;
+    let mut cloud = options.cloud;
+    // Whoever started it may do everything; the door is open on this machine alone.
+    cloud.push(("web.open", "operator".into()));
     let options = RoadOptions {
         gateway_id: GATEWAY_ID.to_owned(),
+        gateway: guests.settings(),
+        cloud,
         keep: cli.keep,
         ..options
     };
@@ -169,7 +190,10 @@ async fn drive(
         road = Road::start(options) => road?,
         () = stop.asked() => anyhow::bail!("stopped before everything had started"),
     };
-    look(&road, screen)?;
+    look(&road, &guests, screen)?;
+    if !cli.no_browser {
+        browser::open(&format!("http://{}/", road.cloud.http_addr()));
+    }
     let fleet = Fleet::start(FleetConfig {
         devices: cli.devices,
         rate: cli.rate,
@@ -187,7 +211,12 @@ async fn drive(
             .await,
     )?;
     stopped?;
-    report(&ledger, cli.json)?;
+    let posted = guests::rows(road.database_url()).await?;
+    let ledger = Ledger {
+        phantoms: ledger.phantoms.saturating_sub(posted),
+        ..ledger
+    };
+    report(&ledger, posted, cli.json)?;
     if !healthy {
         screen.say("a program ended by itself; see its last words above");
     }
@@ -288,10 +317,25 @@ async fn finish(
     }
 }
 
-fn look(road: &Road, screen: &mut Screen) -> Result<()> {
-    let redis = road.redis_access();
-    let identity = redis.identity(ADMIN);
+fn look(road: &Road, guests: &Guests, screen: &mut Screen) -> Result<()> {
+    let between = if road.has_redis() {
+        let redis = road.redis_access();
+        let identity = redis.identity(ADMIN);
+        format!(
+            "redis      redis-cli --tls --cacert {} --cert {} --key {} -u {}",
+            redis.ca().display(),
+            identity.cert.display(),
+            identity.key.display(),
+            redis.url(ADMIN)
+        )
+    } else {
+        format!(
+            "no redis   the gateway delivers at {}",
+            road.socket().display()
+        )
+    };
     let lines = [
+        format!("map        http://{}/", road.cloud.http_addr()),
         format!("trackers   {}", road.gateway.tcp_addr()),
         format!(
             "gateway    http://{}/ (status page)",
@@ -299,13 +343,8 @@ fn look(road: &Road, screen: &mut Screen) -> Result<()> {
         ),
         format!("cloud      http://{}/status", road.cloud.http_addr()),
         format!("database   psql {}", road.database_url()),
-        format!(
-            "redis      redis-cli --tls --cacert {} --cert {} --key {} -u {}",
-            redis.ca().display(),
-            identity.cert.display(),
-            identity.key.display(),
-            redis.url(ADMIN)
-        ),
+        format!("yours      {}", guests.how_to_post()),
+        between,
         format!("settings   {} (and logs)", road.dir().display()),
     ];
     screen.say(&format!(
@@ -315,7 +354,8 @@ fn look(road: &Road, screen: &mut Screen) -> Result<()> {
     Ok(())
 }
 
-fn report(ledger: &Ledger, json: bool) -> Result<()> {
+/// `posted`: rows of [`guests`].
+fn report(ledger: &Ledger, posted: u64, json: bool) -> Result<()> {
     let mut out = stdout().lock();
     let written = if json {
         let Ledger {
@@ -330,7 +370,7 @@ fn report(ledger: &Ledger, json: bool) -> Result<()> {
         let line = serde_json::json!({
             "sent": sent, "acked": acked, "stored": stored, "quarantined": quarantined,
             "duplicates": duplicates, "dead": dead, "lost": ledger.lost_count,
-            "phantoms": ledger.phantoms, "rows": ledger.rows,
+            "phantoms": ledger.phantoms, "rows": ledger.rows, "posted": posted,
         });
         writeln!(out, "{line}")
     } else {
@@ -341,7 +381,14 @@ fn report(ledger: &Ledger, json: bool) -> Result<()> {
         } else {
             "FAILED: the database is not what was ACKed"
         };
-        write!(out, "ledger\n{ledger}{verdict}\n")
+        let posted = match posted {
+            0 => String::new(),
+            rows => format!(
+                "  {:<12}{rows:>12}  rows of what was posted over HTTP\n",
+                "yours"
+            ),
+        };
+        write!(out, "ledger\n{ledger}{posted}{verdict}\n")
     };
     written.context("write the ledger")
 }

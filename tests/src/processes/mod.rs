@@ -12,7 +12,7 @@ mod road;
 mod service;
 
 pub use http::get;
-pub use program::{Cloud, Gateway, program_path};
+pub use program::{Cloud, Gateway, program_path, through_redis, through_socket};
 pub use ran::Ran;
 pub use road::{Road, RoadOptions};
 pub use service::Setting;

@@ -183,9 +183,24 @@ impl Gateway {
         redis: &RedisAccess,
         settings: &[Setting],
     ) -> Result<Gateway> {
+        let uplink = through_redis(redis, id)?;
+        Self::start_with(before, dir, doomed, id, uplink, settings).await
+    }
+
+    /// The same with an uplink of one's own: [`through_redis`] or [`through_socket`].
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(
+        before: Vec<OsString>,
+        dir: &Path,
+        doomed: Option<&Path>,
+        id: &str,
+        uplink: [Setting; 4],
+        settings: &[Setting],
+    ) -> Result<Gateway> {
         let tcp = Port::free()?;
-        let identity = redis.identity(id);
-        let ours: [Setting; 10] = [
+        let ours: [Setting; 6] = [
             ("gateway.id", id.into()),
             (
                 "listen.tcp",
@@ -194,13 +209,10 @@ impl Gateway {
             ("access.mode", "open".into()),
             ("spool.dir", text(&dir.join("spool"))?),
             ("spool.bytes_max", "256MiB".into()),
-            ("uplink.url", redis.url(id).into()),
-            ("uplink.cert", text(&identity.cert)?),
-            ("uplink.key", text(&identity.key)?),
-            ("uplink.ca", text(redis.ca())?),
             ("uplink.flush", "250ms".into()),
         ];
-        let all = ours.into_iter().chain(settings.iter().cloned());
+        let ours = ours.into_iter().chain(uplink);
+        let all = ours.chain(settings.iter().cloned());
         let mut service = Service::new("gateway", dir, doomed, all)?;
         service.start_by(before);
         service.start().await?;
@@ -245,6 +257,33 @@ impl Cloud {
             ("redis.ca", text(redis.ca())?),
             ("database.url", database_url.into()),
         ];
+        Self::start_with(dir, doomed, ours.to_vec(), settings).await
+    }
+
+    /// The same without a Redis: gateways deliver at `socket`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_direct(
+        dir: &Path,
+        doomed: Option<&Path>,
+        socket: &Path,
+        database_url: &str,
+        settings: &[Setting],
+    ) -> Result<Cloud> {
+        let ours = vec![
+            ("spool.socket", text(socket)?),
+            ("database.url", database_url.into()),
+        ];
+        Self::start_with(dir, doomed, ours, settings).await
+    }
+
+    async fn start_with(
+        dir: &Path,
+        doomed: Option<&Path>,
+        ours: Vec<Setting>,
+        settings: &[Setting],
+    ) -> Result<Cloud> {
         let all = ours.into_iter().chain(settings.iter().cloned());
         let mut service = Service::new("cloud", dir, doomed, all)?;
         service.call(&["migrate", "up"]).await?;
@@ -267,6 +306,31 @@ impl Cloud {
     pub async fn call(&self, words: &[&str]) -> Result<String> {
         self.service.call(words).await
     }
+}
+
+/// The uplink of gateway `id` to a Redis.
+///
+/// # Errors
+/// When a path is no UTF-8.
+pub fn through_redis(redis: &RedisAccess, id: &str) -> Result<[Setting; 4]> {
+    let identity = redis.identity(id);
+    Ok([
+        ("uplink.url", redis.url(id).into()),
+        ("uplink.cert", text(&identity.cert)?),
+        ("uplink.key", text(&identity.key)?),
+        ("uplink.ca", text(redis.ca())?),
+    ])
+}
+
+/// The uplink to a cloud that serves `socket`.
+#[must_use]
+pub fn through_socket(socket: &Path) -> [Setting; 4] {
+    [
+        ("uplink.url", format!("unix:{}", socket.display()).into()),
+        ("uplink.cert", "".into()),
+        ("uplink.key", "".into()),
+        ("uplink.ca", "".into()),
+    ]
 }
 
 fn text(path: &Path) -> Result<Value> {

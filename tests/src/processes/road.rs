@@ -1,4 +1,4 @@
-//! The whole road, from a listening port to tables: Redis, PostgreSQL, gateway and cloud.
+//! The whole road, from a listening port to tables: Redis (or none), PostgreSQL, gateway and cloud.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use super::program::{Cloud, Gateway, program_path};
+use super::program::{Cloud, Gateway, program_path, through_redis, through_socket};
 use super::service::Setting;
 use crate::fleet::{FleetConfig, Truth};
 use crate::ledger::{self, Ledger};
 use crate::servers::{GATEWAY, Postgres, Redis, RedisAccess, RedisOptions};
+
+/// In the run directory; where a cloud without Redis takes entries.
+const SOCKET: &str = "uplink.sock";
 
 /// Between two looks at the tables while waiting for the last rows.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -31,6 +34,8 @@ pub struct RoadOptions {
     pub database_url: Option<String>,
     /// Send through this Redis instead of starting one. It must know [`Self::gateway_id`].
     pub redis: Option<RedisAccess>,
+    /// No Redis at all: the gateway delivers at a socket of the cloud.
+    pub direct: bool,
     /// `maxmemory` of a Redis of our own; 0 for no limit.
     pub redis_memory_bytes_max: u64,
     /// Leave the run directory (settings, logs, spool) behind.
@@ -46,6 +51,7 @@ impl Default for RoadOptions {
             cloud: Vec::new(),
             database_url: None,
             redis: None,
+            direct: false,
             redis_memory_bytes_max: 0,
             keep: false,
         }
@@ -64,7 +70,7 @@ pub struct Road {
     pub redis: Option<Redis>,
     /// Unless the options named a database.
     pub postgres: Option<Postgres>,
-    access: RedisAccess,
+    access: Option<RedisAccess>,
     database_url: String,
     dir: RunDir,
 }
@@ -112,7 +118,8 @@ impl Road {
         program_path("gateway")?;
         program_path("cloud")?;
         let (redis, access) = match &options.redis {
-            Some(access) => (None, access.clone()),
+            _ if options.direct => (None, None),
+            Some(access) => (None, Some(access.clone())),
             None => {
                 let redis = Redis::start(RedisOptions {
                     gateways: vec![options.gateway_id.clone()],
@@ -121,11 +128,12 @@ impl Road {
                 });
                 let redis = redis.await?;
                 let access = RedisAccess::clone(&redis);
-                (Some(redis), access)
+                (Some(redis), Some(access))
             }
         };
+        let is_known = |access: &RedisAccess| access.knows(&options.gateway_id);
         ensure!(
-            access.knows(&options.gateway_id),
+            access.as_ref().is_none_or(is_known),
             "the Redis to use knows no gateway {}",
             options.gateway_id
         );
@@ -139,10 +147,18 @@ impl Road {
         };
         let dir = RunDir::new(options.keep)?;
         let (path, doomed) = (dir.path(), dir.doomed());
-        let cloud = Cloud::start(path, doomed, &access, &database_url, &options.cloud);
-        let cloud = cloud.await.context("start cloud")?;
+        let socket = path.join(SOCKET);
+        let cloud = match &access {
+            Some(access) => Cloud::start(path, doomed, access, &database_url, &options.cloud).await,
+            None => Cloud::start_direct(path, doomed, &socket, &database_url, &options.cloud).await,
+        };
+        let cloud = cloud.context("start cloud")?;
         let (id, by) = (&options.gateway_id, options.gateway_by);
-        let gateway = Gateway::start_by(by, path, doomed, id, &access, &options.gateway);
+        let uplink = match &access {
+            Some(access) => through_redis(access, id)?,
+            None => through_socket(&socket),
+        };
+        let gateway = Gateway::start_with(by, path, doomed, id, uplink, &options.gateway);
         let gateway = gateway.await.context("start gateway")?;
         Ok(Road {
             gateway,
@@ -156,9 +172,26 @@ impl Road {
     }
 
     /// The Redis in between, whoever started it.
+    ///
+    /// # Panics
+    /// On a road that was started without one.
     #[must_use]
     pub fn redis_access(&self) -> &RedisAccess {
-        &self.access
+        self.access
+            .as_ref()
+            .expect("only a road that asked for none has no Redis")
+    }
+
+    /// Is there a Redis in between?
+    #[must_use]
+    pub fn has_redis(&self) -> bool {
+        self.access.is_some()
+    }
+
+    /// Where a cloud without Redis takes entries.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.dir().join(SOCKET)
     }
 
     /// The database the rows are in.

@@ -7,6 +7,7 @@
 //! | `MILEPOST_POSTGRES_BIN` | the directory with `initdb` and `postgres` |
 //! | `MILEPOST_NODE` | `node`, 18 or newer |
 //! | `MILEPOST_PYTHON_DIR` | the packages that the examples in Python import |
+//! | `MILEPOST_SCHEMATHESIS_DIR` | schemathesis and what it imports |
 //! | `MILEPOST_SERVERS_LIB` | colon-separated library directories of binaries named above |
 //!
 //! Invariant: the library directories are given to binaries named by a variable alone. A system
@@ -134,19 +135,36 @@ pub fn redis_servers() -> Result<Vec<Binary>, Missing> {
 /// # Errors
 /// [`Missing`], whose text says what to do.
 pub fn python() -> Result<(Binary, PathBuf), Missing> {
-    const VARIABLE: &str = "MILEPOST_PYTHON_DIR";
+    python_with("MILEPOST_PYTHON_DIR", "../.dev/python", "redis")
+}
+
+/// `python3`, and the directory with schemathesis and what it imports.
+///
+/// # Errors
+/// [`Missing`], whose text says what to do.
+pub fn schemathesis() -> Result<(Binary, PathBuf), Missing> {
+    let variable = "MILEPOST_SCHEMATHESIS_DIR";
+    python_with(variable, "../.dev/schemathesis", "schemathesis")
+}
+
+/// `python3`, and the directory in which `package` is, named by the variable or at its usual place.
+fn python_with(
+    variable: &'static str,
+    usual: &str,
+    package: &str,
+) -> Result<(Binary, PathBuf), Missing> {
     let python = in_path("python3").ok_or(Missing::Nowhere {
         what: "python3",
         usual: "PATH",
         variable: "PATH",
     })?;
-    let packages = match std::env::var_os(VARIABLE).filter(|dir| !dir.is_empty()) {
+    let packages = match std::env::var_os(variable).filter(|dir| !dir.is_empty()) {
         Some(dir) => PathBuf::from(dir),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../.dev/python"),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join(usual),
     };
-    if !packages.join("redis").is_dir() {
+    if !packages.join(package).is_dir() {
         return Err(Missing::Stale {
-            variable: VARIABLE,
+            variable,
             path: packages.display().to_string(),
         });
     }

@@ -24,7 +24,9 @@ mod tls_front;
 
 pub use cluster::RedisCluster;
 pub use compose::Compose;
-pub use find::{Binary, Missing, node, postgres_bin, python, redis_server, redis_servers};
+pub use find::{
+    Binary, Missing, node, postgres_bin, python, redis_server, redis_servers, schemathesis,
+};
 pub use mounted::mounted;
 pub use pki::{Identity, Pki};
 pub use port::Port;

@@ -195,6 +195,7 @@ impl Stage {
         let spool = open(&dir, owner, 10)?;
         for frame in 0..5 {
             let kept = spool.append(Append {
+                kind: contract::Kind::Teltonika,
                 device: Device::Imei("356307042441013".parse()?),
                 transport: Transport::Tcp,
                 lane: Lane::Normal,

@@ -189,7 +189,7 @@ async fn an_empty_database_misses_its_migrations_and_says_so_first() -> Result<(
     let empty = stage.postgres.create_database().await?;
     stage.expect(&[Case::new("empty", "E-DBS-011")
         .edit(vec![set("database.url", empty)])
-        .says("4 migrations are missing")])
+        .says("6 of 6 migrations are missing")])
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ async fn mistakes_in_the_settings_are_named() -> Result<()> {
             .env("BATCH_TIMEOUT_SEC", "soon")
             .says("seconds"),
         Case::new("another table", "E-CNF-004")
-            .env("TABLE_NAME", "sensor_readings")
+            .env("TABLE_NAME", "readings")
             .says("make a view"),
         Case::new("log level", "E-CNF-004")
             .env("LOG_LEVEL", "loud")
@@ -52,6 +52,63 @@ async fn mistakes_in_the_settings_are_named() -> Result<()> {
             .env("REDIS_MAX_CONNECTIONS", "20")
             .says("no pool"),
     ])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_see_the_web_app_is_looked_at() -> Result<()> {
+    let stage = Stage::start().await?;
+    let wide = || set("http.listen", "0.0.0.0:8081");
+    stage.expect(&[
+        Case::new("no file of tokens", "E-WEB-001")
+            .edit(vec![set("web.tokens", "/nowhere/tokens.txt")])
+            .says("/nowhere/tokens.txt"),
+        Case::new("no tokens in it", "E-WEB-001")
+            .edit(vec![set("web.tokens", "/etc/passwd")])
+            .says("line 1"),
+        Case::new("without TLS", "W-WEB-101")
+            .edit(vec![set("web.tokens", "/dev/null"), wide()])
+            .says("0.0.0.0:8081"),
+        Case::new("open to the network", "E-CNF-004")
+            .edit(vec![set("web.open", "read"), wide()])
+            .says("cloud web token new"),
+        Case::new("open beside tokens", "W-CNF-101")
+            .edit(vec![
+                set("web.open", "read"),
+                set("web.tokens", "/dev/null"),
+            ])
+            .says("everybody needs a token"),
+    ])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_the_socket_is_looked_at_instead() -> Result<()> {
+    let stage = Stage::start().await?;
+    let at = |path: &str| vec![set("spool.socket", path)];
+    stage.expect(&[
+        Case::new("no directory", "E-SOC-002")
+            .edit(at("/nowhere/uplink.sock"))
+            .says("No such file"),
+        Case::new("another file", "E-SOC-001")
+            .edit(at("/etc/passwd"))
+            .says("is no socket"),
+        Case::new("copies of dead letters", "W-CNF-101")
+            .edit(vec![
+                set("spool.socket", "/tmp/milepost-nobody.sock"),
+                set("stream.dead_letter", "dead-letter:telemetry"),
+            ])
+            .says("no Redis for copies"),
+    ])?;
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("uplink.sock");
+    let case = Case::new("nobody yet", "").edit(at(path.to_str().unwrap()));
+    let (found, exit) = stage.check(&case)?;
+    let of = |part: &str| found.iter().filter(|it| it["part"] == part).count();
+    assert_eq!(
+        (exit, of("socket"), of("redis"), of("stream")),
+        (0, 1, 1, 1),
+        "{found:?}"
+    );
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -108,17 +108,19 @@ async fn read(redis: &Redis, database_url: &str, protocol: &str) -> Result<()> {
     ensure!(status["dead_letters"] == 1, "{status}");
     ensure!(status["streams"][0]["lag_entries"] == 0, "{status}");
     ensure!(status["streams"][0]["pending_entries"] == 0, "{status}");
-    let copies: u64 = admin.xlen("dead-letter:telemetry").await?;
-    let reads: Option<String> = admin.hget(keys::CONTRACT, "reads").await?;
-    let floor: Option<String> = {
-        let floors: std::collections::HashMap<String, String> =
-            admin.hgetall(keys::floor(&"by-hand".parse()?)).await?;
-        floors.into_values().next()
-    };
-    ensure!(
-        (copies, reads.as_deref(), floor.as_deref()) == (1, Some("1-2"), Some("2-10")),
-        "{copies} {reads:?} {floor:?}"
-    );
+    eventually(
+        "the copy, the contract and the floor are there",
+        async || {
+            let mut admin = admin.clone();
+            let copies: u64 = admin.xlen("dead-letter:telemetry").await?;
+            let reads: Option<String> = admin.hget(keys::CONTRACT, "reads").await?;
+            let floors: std::collections::HashMap<String, String> =
+                admin.hgetall(keys::floor(&"by-hand".parse()?)).await?;
+            let floor = floors.into_values().next();
+            Ok((copies, reads.as_deref(), floor.as_deref()) == (1, Some("1-2"), Some("2-10")))
+        },
+    )
+    .await?;
     let lag = cloud.call(&["lag", "--json"]).await?;
     ensure!(lag.contains("\"pending_entries\":0"), "{lag}");
     let (_, page) = get(cloud.http_addr(), "/metrics").await?;

@@ -13,6 +13,7 @@ use super::root::{Root, run};
 const SETTINGS: &str = "/etc/milepost/gateway.toml";
 const PROGRAM: &str = "/usr/bin/milepost-gateway";
 const UNIT: &str = "/usr/lib/systemd/system/milepost-gateway.service";
+const DROP_IN: &str = "/usr/share/doc/milepost-gateway/board.conf";
 /// Of a segment in the spool, as far as a package is concerned.
 const KEPT: &str = "/var/lib/milepost/spool/0000000000000001.seg";
 
@@ -72,6 +73,7 @@ fn a_box_is_installed_upgraded_and_cleared_without_a_question() -> Result<()> {
         root.dpkg(&["-i", text(&deb)?])?;
         assert!(root.read("/etc/passwd")?.contains("milepost:"), "{deb:?}");
         assert_eq!(root.mode(PROGRAM)?, 0o755);
+        assert!(root.has(DROP_IN), "{deb:?}");
         // Who runs this as root sees what a box sees: nobody but the service reads the settings.
         if rustix::process::geteuid().is_root() {
             assert_eq!(root.mode(SETTINGS)?, 0o640);
@@ -176,6 +178,60 @@ fn both_units_expose_little() -> Result<()> {
             &unit,
         ]))?;
     }
+    Ok(())
+}
+
+/// The unit and its drop-in for boards, as systemd reads them together.
+#[test]
+fn the_drop_in_for_boards_is_understood_and_opens_no_more_than_devices() -> Result<()> {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let drop_in = std::fs::read_to_string(deploy.join("board.conf"))?;
+    let mut loosened: Vec<&str> = drop_in
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with(['#', '[']))
+        .filter_map(|line| line.split_once('=').map(|(key, _)| key))
+        .collect();
+    loosened.sort_unstable();
+    loosened.dedup();
+    let expected = [
+        "DeviceAllow",
+        "DevicePolicy",
+        "PrivateDevices",
+        "PrivateUsers",
+        "ProtectKernelTunables",
+        "SupplementaryGroups",
+    ];
+    assert_eq!(loosened, expected);
+    assert!(drop_in.contains("\nDevicePolicy=closed\n"));
+    if Command::new("systemd-analyze")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        return tests::servers::skipped("the drop-in for boards: there is no systemd-analyze");
+    }
+    let dir = tempfile::tempdir()?;
+    let unit = dir.path().join("milepost-gateway.service");
+    let text = std::fs::read_to_string(deploy.join("gateway.service"))?;
+    // `verify` looks for the program on this machine.
+    std::fs::write(&unit, text.replace("/usr/local/bin/gateway", "/bin/true"))?;
+    let beside = dir.path().join("milepost-gateway.service.d");
+    std::fs::create_dir(&beside)?;
+    std::fs::write(beside.join("board.conf"), drop_in)?;
+    let output = run(Command::new("systemd-analyze")
+        .args(["verify", "--man=no", "--recursive-errors=no"])
+        .arg(&unit))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("board.conf"), "{said}");
+    let exposure = format!("--threshold={EXPOSURE_MAX}");
+    let output = run(Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--no-pager", &exposure])
+        .arg(&unit))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains("char-ttyUSB:rw") && said.contains("/dev/watchdog0:rw"),
+        "{said}"
+    );
     Ok(())
 }
 

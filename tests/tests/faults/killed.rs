@@ -10,7 +10,7 @@ use tests::drive::{Drive, options};
 use tests::fail_points::{Scenario, arm, died, of};
 use tests::items::{add, admin, entry};
 use tests::processes::{Road, RoadOptions, Setting};
-use tests::tables::Tables;
+use tests::tables::{Tables, eventually};
 
 use super::{ends_well, until_acknowledged};
 
@@ -51,6 +51,11 @@ async fn killed_while_it_takes_over_it_loses_nothing_and_doubles_nothing() -> Re
     .await?;
     let tables = Tables::connect(road.database_url()).await?;
     let mut redis = admin(&road).await?;
+    eventually("there is a group to read in", async || {
+        let exists: bool = redis.clone().exists(STREAM_TELTONIKA).await?;
+        Ok(exists)
+    })
+    .await?;
     let mut expected = 0;
     for (spool, name) in (1..).zip(of(Scenario::Claims)?) {
         road.cloud.terminate().await?;

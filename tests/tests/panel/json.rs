@@ -134,6 +134,7 @@ async fn the_json_of_every_command_has_the_names_that_the_docs_promise() -> Resu
             "update confirm" => &["--root", root, "--yes"],
             "update status" => &["--root", root],
             "support" => &["--out", "support.tar.zst"],
+            "ingest token new" => &["api", "--dry-run", "--file", "tokens.txt"],
             _ => &[],
         };
         let words: Vec<&str> = [&leaf, more, &["--json"]].concat();

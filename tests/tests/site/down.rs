@@ -211,6 +211,68 @@ async fn the_way_back_on_timescale() -> Result<()> {
     nothing_goes_unasked(&timescale.url()).await
 }
 
+/// Tables of before there were kinds, with a chunk of each that is compressed: what a site has that
+/// brings its program up to date.
+#[tokio::test]
+async fn kinds_come_to_compressed_chunks() -> Result<()> {
+    let Some(timescale) = Timescale::start().await? else {
+        return Ok(());
+    };
+    let url = timescale.url();
+    let office = Office::new(&format!(
+        "[database]\nurl = \"{url}\"\npool = 1\n[store]\ncompress_after = \"off\""
+    ))?;
+    office.run(&["migrate", "up"])?.ok()?;
+    let newer = (u64::try_from(count())? - 4).to_string();
+    office.run(&["migrate", "down", &newer, "--yes"])?.ok()?;
+    let tables = Tables::connect(&url).await?;
+    for table in ["positions", "positions_quarantine", "device_latest"] {
+        for column in ["altitude_m", "heading_deg", "speed_kmh", "satellites"] {
+            let strict = format!("ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL");
+            tables.run(&strict).await?;
+        }
+    }
+    tables
+        .run(
+            "ALTER TABLE positions ALTER COLUMN priority SET NOT NULL; \
+             ALTER TABLE positions SET (timescaledb.compress, \
+                 timescaledb.compress_segmentby = 'device_id', \
+                 timescaledb.compress_orderby = 'fix_time DESC, record_hash'); \
+             ALTER TABLE frames SET (timescaledb.compress, \
+                 timescaledb.compress_segmentby = 'device_id', \
+                 timescaledb.compress_orderby = 'received_at DESC, seq'); \
+             INSERT INTO positions (device_id, fix_time, record_hash, received_at, latitude, \
+                 longitude, heading_deg, speed_kmh, event_io_id, altitude_m, satellites, priority, valid) \
+             SELECT 1, now() - n * interval '1 s', n, now(), 1, 2, 3, 4, 5, 6, 7, 1, true \
+             FROM generate_series(1, 50) AS n; \
+             INSERT INTO frames VALUES (now(), 1, 1, 1, 1, 0, 2, 'depot', '\\x08')",
+        )
+        .await?;
+    for table in ["positions", "frames"] {
+        tables
+            .run(&format!(
+                "SELECT compress_chunk(c) FROM show_chunks('{table}') AS c"
+            ))
+            .await?;
+    }
+    office.run(&["migrate", "up"])?.ok()?;
+    tables
+        .run(
+            "INSERT INTO positions (device_id, fix_time, record_hash, received_at, latitude, \
+                 longitude, event_io_id, valid) VALUES (1, now() - interval '20 s', 99, now(), 1, 2, 0, true); \
+             INSERT INTO frames VALUES (now(), 1, 2, 1, 1, 3, 2, 'depot', '\\x92', 1)",
+        )
+        .await?;
+    let rows: (i64, i64) = tables
+        .one("SELECT count(*), count(altitude_m) FROM positions")
+        .await?;
+    assert_eq!(rows, (51, 50));
+    let kinds: Vec<(Option<i16>,)> = tables.all("SELECT kind FROM frames ORDER BY seq").await?;
+    assert_eq!(kinds, [(None,), (Some(1),)]);
+    office.run(&["migrate", "down", &newer])?.with(4)?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_table_that_is_in_use_is_not_waited_for_for_ever() -> Result<()> {
     let postgres = Postgres::start().await?;

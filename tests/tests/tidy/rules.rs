@@ -18,7 +18,10 @@ pub(super) const ARROWS: &[(&str, &[&str])] = &[
             "contract", "codec", "codes", "settings", "spool", "hardware",
         ],
     ),
-    ("cloud", &["contract", "codec", "codes", "settings"]),
+    (
+        "cloud",
+        &["contract", "codec", "codes", "settings", "spool"],
+    ),
     (
         "tests",
         &[
@@ -39,6 +42,7 @@ const CLOCKS: &[&str] = &["::now", ".elapsed()"];
 const RECEIPTS: &[(&str, &[&str])] = &[
     ("Durable", &["spool/src/"]),
     ("Committed", &["cloud/src/store/", "cloud/src/store.rs"]),
+    ("ReadingsCommitted", &["cloud/src/store/"]),
 ];
 
 /// Names that say nothing about what is inside.
