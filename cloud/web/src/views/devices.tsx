@@ -8,7 +8,7 @@ import { labelOf } from '../core/fleet.ts';
 import * as format from '../core/format.ts';
 import { now } from '../state.ts';
 import { useAsked } from './hooks.ts';
-import { Loading, NoTracker, Trouble } from './parts.tsx';
+import { FIRST_PAGE, Loading, NoTracker, Pager, pathOf, Trouble } from './parts.tsx';
 
 const LIMIT = 100;
 /** A pause in typing, milliseconds. */
@@ -17,17 +17,15 @@ const PAUSE_MS = 250;
 export function DevicesView() {
   const [text, setText] = useState('');
   const [q, setQ] = useState('');
-  // The pages before this one, to go back; the last is shown.
-  const [pages, setPages] = useState<(string | null)[]>([null]);
+  const [pages, setPages] = useState(FIRST_PAGE);
   useEffect(() => {
     const timer = setTimeout(() => {
       setQ(text.trim());
-      setPages([null]);
+      setPages(FIRST_PAGE);
     }, PAUSE_MS);
     return () => clearTimeout(timer);
   }, [text]);
-  const after = pages.at(-1) ?? null;
-  const path = `/api/v1/devices?limit=${LIMIT}${q ? `&q=${encodeURIComponent(q)}` : ''}${after ? `&after=${encodeURIComponent(after)}` : ''}`;
+  const path = pathOf(`/api/v1/devices?limit=${LIMIT}${q ? `&q=${encodeURIComponent(q)}` : ''}`, pages);
   const asked = useAsked<Page<Device>>(path, (signal) => get(path, signal), 5000);
   const items = asked.data?.items ?? [];
   return (
@@ -70,18 +68,7 @@ export function DevicesView() {
           </table>
         </div>
       )}
-      <p class="pager">
-        {pages.length > 1 && (
-          <button type="button" onClick={() => setPages(pages.slice(0, -1))}>
-            Back
-          </button>
-        )}
-        {asked.data?.next && (
-          <button type="button" onClick={() => setPages([...pages, asked.data!.next])}>
-            Next
-          </button>
-        )}
-      </p>
+      <Pager pages={pages} next={asked.data?.next} words={['Back', 'Next']} go={setPages} />
     </div>
   );
 }

@@ -8,15 +8,14 @@ import * as format from '../core/format.ts';
 import { rows } from '../core/hex.ts';
 import { me, now } from '../state.ts';
 import { asProblem, useAsked, useCell } from './hooks.ts';
-import { Empty, Loading, Pill, Trouble } from './parts.tsx';
+import { Empty, FIRST_PAGE, Loading, Pager, pathOf, Pill, Trouble } from './parts.tsx';
 
 /** Rows of hex at first: enough to see the beginning, and where reading stopped is always shown. */
 const ROWS_FIRST = 64;
 
 export function LettersView({ id }: { id: number | null }) {
-  const [pages, setPages] = useState<(string | null)[]>([null]);
-  const after = pages.at(-1) ?? null;
-  const path = `/api/v1/dead-letters?limit=100${after ? `&after=${encodeURIComponent(after)}` : ''}`;
+  const [pages, setPages] = useState(FIRST_PAGE);
+  const path = pathOf('/api/v1/dead-letters?limit=100', pages);
   const asked = useAsked<Page<DeadLetter>>(path, (signal) => get(path, signal), 3000);
   const [told, setTold] = useState<string | null>(null);
   const items = asked.data?.items ?? [];
@@ -70,18 +69,7 @@ export function LettersView({ id }: { id: number | null }) {
           </table>
         </div>
       )}
-      <p class="pager">
-        {pages.length > 1 && (
-          <button type="button" onClick={() => setPages(pages.slice(0, -1))}>
-            Newer
-          </button>
-        )}
-        {asked.data?.next && (
-          <button type="button" onClick={() => setPages([...pages, asked.data!.next])}>
-            Older
-          </button>
-        )}
-      </p>
+      <Pager pages={pages} next={asked.data?.next} words={['Newer', 'Older']} go={setPages} />
       {id !== null && (
         <Letter
           key={id}

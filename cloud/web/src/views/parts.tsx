@@ -75,6 +75,36 @@ export function NoTracker() {
   );
 }
 
+/** The cursors of the pages up to the one that is shown; the first has none. */
+export type Pages = (string | null)[];
+
+export const FIRST_PAGE: Pages = [null];
+
+/** A list in pages, on the page that `pages` ends with. */
+export function pathOf(list: string, pages: Pages): string {
+  const after = pages.at(-1);
+  return after ? `${list}&after=${encodeURIComponent(after)}` : list;
+}
+
+/** From page to page; `next` is the cursor of the one behind this. */
+export function Pager(props: { pages: Pages; next: string | null | undefined; words: [back: string, on: string]; go(pages: Pages): void }) {
+  const { pages, next, words, go } = props;
+  return (
+    <p class="pager">
+      {pages.length > 1 && (
+        <button type="button" onClick={() => go(pages.slice(0, -1))}>
+          {words[0]}
+        </button>
+      )}
+      {next && (
+        <button type="button" onClick={() => go([...pages, next])}>
+          {words[1]}
+        </button>
+      )}
+    </p>
+  );
+}
+
 export function Pill({ tone, children }: { tone: 'good' | 'wait' | 'bad' | 'plain'; children: ComponentChildren }) {
   return <span class={`pill ${tone}`}>{children}</span>;
 }
