@@ -5,6 +5,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use settings::TokenFileError;
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use thiserror::Error;
@@ -37,7 +38,7 @@ use crate::stream::{
     trimmer,
 };
 use crate::web::Web;
-use crate::web::tokens::{Gate, TokensError};
+use crate::web::tokens::Gate;
 use crate::writers::Writers;
 
 /// How often to ask the database whether it is there, when there is nothing to write.
@@ -73,7 +74,7 @@ pub enum RunError {
     Listen(#[from] ListenError),
     /// Correct the file of tokens.
     #[error(transparent)]
-    Tokens(#[from] TokensError),
+    Tokens(#[from] TokenFileError),
     /// As it says.
     #[error(transparent)]
     Direct(#[from] DirectError),

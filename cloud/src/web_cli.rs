@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use cloud::config::Config;
-use cloud::web::tokens::{Role, TokensError, new_token};
+use cloud::web::tokens::{Role, new_token};
 use serde_json::json;
+use settings::{NewToken, NewTokenError};
 use thiserror::Error;
 
 #[derive(Subcommand)]
@@ -53,7 +54,7 @@ pub(crate) enum WebFailure {
     #[error("web.tokens is not set\n  do  say --file FILE, and name the file in web.tokens")]
     NoFile,
     #[error(transparent)]
-    Tokens(#[from] TokensError),
+    Tokens(#[from] NewTokenError),
     #[error("cannot write the result")]
     Output(#[from] std::io::Error),
 }
@@ -63,7 +64,7 @@ pub(crate) fn act(config: &Config, verb: &WebVerb, json: bool) -> Result<u8, Web
     let WebVerb::Token(TokenVerb::New(new)) = verb;
     let path = new.file.as_ref().or(config.web.tokens.as_ref());
     let path = path.ok_or(WebFailure::NoFile)?;
-    let (token, line) = new_token(&new.name, new.role, path, new.dry_run)?;
+    let NewToken { token, line } = new_token(&new.name, new.role, path, new.dry_run)?;
     let file = path.display();
     let mut out = std::io::stdout().lock();
     if json {

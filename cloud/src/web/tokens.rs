@@ -2,15 +2,13 @@
 //!
 //! Invariant: a file that cannot be used changes nothing, the last good one stays in force.
 
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use settings::{HASHED, Holder, TokenBook, TokenHash, TokenLineError, is_token_name};
+use settings::{Holder, NewToken, NewTokenError, TokenBook, TokenFile, TokenFileError, TokenHash};
 use sha2::{Digest as _, Sha256};
-use thiserror::Error;
 
 use super::problem::Problem;
 use crate::config::{Open, WebConfig};
@@ -18,9 +16,6 @@ use crate::stream::consumer::chained;
 
 /// Between two looks at the file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Random bytes of a token: nobody guesses them.
-const RANDOM_BYTES: usize = 32;
 
 /// What somebody may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -71,61 +66,6 @@ impl Holder for Visitor {
     }
 }
 
-/// Why a file of tokens cannot be used, or not be written.
-#[derive(Debug, Error)]
-pub enum TokensError {
-    /// Correct the path or its permissions.
-    #[error("web.tokens {} cannot be read", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Correct the line.
-    #[error("web.tokens {}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// Which line.
-        #[source]
-        source: TokenLineError,
-    },
-    /// Take the right to read from everybody, or write hashes into it.
-    #[error("web.tokens {} has mode {mode:04o} and a token as it is: chmod 0640", path.display())]
-    Mode {
-        /// The file.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
-    /// Take another name.
-    #[error("a name has 1 to 64 letters, digits, '.', '_' or '-'")]
-    Name,
-    /// Take another name, or take the old line out.
-    #[error("{} has such a line already", path.display())]
-    Twice {
-        /// The file.
-        path: PathBuf,
-        /// Where.
-        #[source]
-        source: TokenLineError,
-    },
-    /// Let this user write the file.
-    #[error("{} cannot be written", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// No random bits.
-    #[error("the system gives no random numbers")]
-    Random(#[source] getrandom::Error),
-}
-
 fn hash(token: &str) -> TokenHash {
     Sha256::digest(token.as_bytes()).into()
 }
@@ -140,32 +80,36 @@ fn stamp(path: &Path) -> Stamp {
     Some((meta.modified().ok()?, meta.len(), meta.ino()))
 }
 
-/// Reads a file of tokens.
+fn token_file(path: &Path) -> TokenFile<'_> {
+    TokenFile {
+        setting: "web.tokens",
+        path,
+        hash,
+    }
+}
+
+/// Reads a file of tokens: how many there are.
 /// # Errors
-/// [`TokensError`].
-pub fn read(path: &Path) -> Result<usize, TokensError> {
+/// [`TokenFileError`].
+pub fn read(path: &Path) -> Result<usize, TokenFileError> {
     book(path).map(|book| book.count())
 }
 
-fn book(path: &Path) -> Result<Visitors, TokensError> {
-    let unreadable = |source| TokensError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let book = Visitors::parse(&text, hash).map_err(|source| TokensError::Line {
-        path: path.to_owned(),
-        source,
-    })?;
-    let meta = std::fs::metadata(path).map_err(unreadable)?;
-    let mode = meta.permissions().mode() & 0o7777;
-    if book.has_plain() && mode & 0o007 != 0 {
-        return Err(TokensError::Mode {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    Ok(book)
+fn book(path: &Path) -> Result<Visitors, TokenFileError> {
+    token_file(path).read()
+}
+
+/// Makes a token for `name` and puts its hash into the file; with `dry_run` into none.
+/// # Errors
+/// [`NewTokenError`]; the file is as it was.
+pub fn new_token(
+    name: &str,
+    role: Role,
+    path: &Path,
+    dry_run: bool,
+) -> Result<NewToken, NewTokenError> {
+    let word = format!("role={}", role.as_str());
+    token_file(path).add::<Visitor>(name, &[&word], dry_run)
 }
 
 /// Everybody who may come in.
@@ -186,8 +130,8 @@ struct State {
 impl Gate {
     /// Reads the file, where there is one.
     /// # Errors
-    /// [`TokensError`].
-    pub fn open(config: &WebConfig) -> Result<Self, TokensError> {
+    /// [`TokenFileError`].
+    pub fn open(config: &WebConfig) -> Result<Self, TokenFileError> {
         let file = config.tokens.clone();
         let stamp = file.as_deref().and_then(stamp);
         let state = State {
@@ -249,60 +193,6 @@ impl State {
             ),
         }
     }
-}
-
-/// Makes a token for `name` and puts its hash behind the lines of the file, which is made with mode
-/// 0640 when it is missing. With `dry_run` the file stays as it is. Returns the token and the line.
-/// # Errors
-/// [`TokensError`]; the file is as it was.
-pub fn new_token(
-    name: &str,
-    role: Role,
-    path: &Path,
-    dry_run: bool,
-) -> Result<(String, String), TokensError> {
-    if !is_token_name(name) {
-        return Err(TokensError::Name);
-    }
-    let written = |source| TokensError::Write {
-        path: path.to_owned(),
-        source,
-    };
-    let before = match std::fs::exists(path) {
-        Ok(false) => String::new(),
-        _ => {
-            read(path)?;
-            std::fs::read_to_string(path).map_err(written)?
-        }
-    };
-    let mut random = [0; RANDOM_BYTES];
-    getrandom::fill(&mut random).map_err(TokensError::Random)?;
-    let token = hex::encode(random);
-    let line = format!(
-        "{name} {HASHED}{} role={}",
-        hex::encode(hash(&token)),
-        role.as_str()
-    );
-    let gap = match before.is_empty() || before.ends_with('\n') {
-        true => "",
-        false => "\n",
-    };
-    let after = format!("{before}{gap}{line}\n");
-    Visitors::parse(&after, hash).map_err(|source| TokensError::Twice {
-        path: path.to_owned(),
-        source,
-    })?;
-    if !dry_run {
-        let append = || {
-            let mut options = std::fs::File::options();
-            let file = options.append(true).create(true).mode(0o640).open(path);
-            let mut file = file?;
-            file.write_all(format!("{gap}{line}\n").as_bytes())?;
-            file.sync_all()
-        };
-        append().map_err(written)?;
-    }
-    Ok((token, line))
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 //!
 //! What keeps the gateway from starting is told among the settings; here is what is worth a look.
 
-use ::settings::Settings;
+use ::settings::{Settings, TokenFileError};
 
 use super::Look;
 use crate::explain::ingest as pages;
-use crate::ingest::{IngestError, TokensError, read_tokens};
+use crate::ingest::{IngestError, read_tokens};
 
 /// Why the doors could not be opened.
 pub(super) fn report(look: &mut Look, error: &IngestError) {
@@ -21,17 +21,17 @@ pub(super) fn report(look: &mut Look, error: &IngestError) {
         ),
         IngestError::Tokens(error) => {
             let (page, what, remedy) = match error {
-                TokensError::Read { .. } => (
+                TokenFileError::Read { .. } => (
                     &pages::TOKENS,
                     "the file of tokens cannot be read",
                     "correct ingest.tokens, or let the gateway's user read the file",
                 ),
-                TokensError::Line { .. } => (
+                TokenFileError::Line { .. } => (
                     &pages::LINE,
                     "a line of the file of tokens cannot be used",
                     "correct the line, or put a # before it",
                 ),
-                TokensError::Mode { .. } => (
+                TokenFileError::Mode { .. } => (
                     &pages::MODE,
                     "everybody on this machine may read a token",
                     "chmod 0640, and chgrp to the gateway's group",

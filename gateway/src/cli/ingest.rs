@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use gateway::ingest::{TokenFileError, new_token};
+use gateway::ingest::new_token;
 use serde_json::json;
-use settings::Settings;
+use settings::{NewToken, Settings};
 
 use super::{Failure, output};
 
@@ -65,13 +65,12 @@ pub(super) fn act(
             path.ok_or_else(|| Failure::new(2, "ingest.tokens is not set: say --file FILE"))?
         }
     };
-    let (token, line) = new_token(&new.name, &path, new.dry_run)
-        .map_err(|error: TokenFileError| Failure::new(2, error))?;
-    say(new, &path, &token, &line);
+    let made = new_token(&new.name, &path, new.dry_run);
+    say(new, &path, &made.map_err(|error| Failure::new(2, error))?);
     Ok(())
 }
 
-fn say(new: &New, path: &Path, token: &str, line: &str) {
+fn say(new: &New, path: &Path, NewToken { token, line }: &NewToken) {
     let file = path.display().to_string();
     if new.json {
         output::line(&json!({

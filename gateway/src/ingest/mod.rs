@@ -19,7 +19,6 @@ pub mod read;
 mod repeat;
 mod route;
 mod sources;
-mod token_file;
 pub mod tokens;
 mod unpack;
 
@@ -28,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use settings::TokenFileError;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,8 +38,7 @@ use door::Door;
 use repeat::Repeats;
 use sources::Sources;
 
-pub use sources::{TokensError, read as read_tokens};
-pub use token_file::{TokenFileError, new_token};
+pub use sources::{new_token, read as read_tokens};
 
 /// How often the file of tokens and the certificate are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
@@ -78,7 +77,7 @@ pub enum IngestError {
     },
     /// The file of tokens.
     #[error(transparent)]
-    Tokens(#[from] TokensError),
+    Tokens(#[from] TokenFileError),
     /// Set both files, or take the addresses out of `listen.https`.
     #[error("listen.https needs listen.tls_cert and listen.tls_key")]
     NoIdentity,
@@ -179,8 +178,8 @@ impl IngestDoors {
 impl Ingest {
     /// Reads the file of tokens again.
     /// # Errors
-    /// [`TokensError`]; the last good one stays in force.
-    pub fn reload(&self) -> Result<(), TokensError> {
+    /// [`TokenFileError`]; the last good one stays in force.
+    pub fn reload(&self) -> Result<(), TokenFileError> {
         let read = self.sources.reload();
         self.say_sources();
         read

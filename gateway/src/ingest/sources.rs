@@ -7,68 +7,33 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use settings::TokenLineError;
-use thiserror::Error;
+use settings::{NewToken, NewTokenError, TokenFile, TokenFileError};
 
 use super::rate::Bucket;
 use super::tokens::{self, Source, TokenBook};
 use crate::chain::chain;
 use crate::listen::{Stamp, stamp};
 
-/// Why a file of tokens cannot be used.
-#[derive(Debug, Error)]
-pub enum TokensError {
-    /// Correct the path or its permissions.
-    #[error("ingest.tokens {} cannot be read", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Correct the line.
-    #[error("ingest.tokens {}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// Which line.
-        #[source]
-        source: TokenLineError,
-    },
-    /// Take the right to read from everybody, or write hashes into it.
-    #[error("ingest.tokens {} has mode {mode:04o} and a token as it is: chmod 0640", path.display())]
-    Mode {
-        /// The file.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
+fn token_file(path: &Path) -> TokenFile<'_> {
+    TokenFile {
+        setting: "ingest.tokens",
+        path,
+        hash: tokens::hash,
+    }
 }
 
 /// Reads a file of tokens.
 /// # Errors
-/// [`TokensError`].
-pub fn read(path: &Path) -> Result<TokenBook, TokensError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let unreadable = |source| TokensError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let book = tokens::parse(&text).map_err(|source| TokensError::Line {
-        path: path.to_owned(),
-        source,
-    })?;
-    let meta = std::fs::metadata(path).map_err(unreadable)?;
-    let mode = meta.permissions().mode() & 0o7777;
-    if book.has_plain() && mode & 0o007 != 0 {
-        return Err(TokensError::Mode {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    Ok(book)
+/// [`TokenFileError`].
+pub fn read(path: &Path) -> Result<TokenBook, TokenFileError> {
+    token_file(path).read()
+}
+
+/// Makes a token for `name` and puts its hash into the file; with `dry_run` into none.
+/// # Errors
+/// [`NewTokenError`]; the file is as it was.
+pub fn new_token(name: &str, path: &Path, dry_run: bool) -> Result<NewToken, NewTokenError> {
+    token_file(path).add::<Source>(name, &[], dry_run)
 }
 
 /// Everybody who may post.
@@ -106,8 +71,8 @@ pub(super) enum Share {
 impl Sources {
     /// Reads the file; without one everybody may post.
     /// # Errors
-    /// [`TokensError`].
-    pub(super) fn open(file: Option<PathBuf>) -> Result<Self, TokensError> {
+    /// [`TokenFileError`].
+    pub(super) fn open(file: Option<PathBuf>) -> Result<Self, TokenFileError> {
         let stamp = file.as_deref().and_then(stamp);
         let book = match &file {
             Some(path) => read(path)?,
@@ -160,8 +125,8 @@ impl Sources {
 
     /// Reads the file again.
     /// # Errors
-    /// [`TokensError`]; the last good file stays in force.
-    pub(super) fn reload(&self) -> Result<(), TokensError> {
+    /// [`TokenFileError`]; the last good file stays in force.
+    pub(super) fn reload(&self) -> Result<(), TokenFileError> {
         let Some(path) = &self.file else {
             return Ok(());
         };
