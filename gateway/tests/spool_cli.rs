@@ -76,6 +76,23 @@ fn options() -> Options {
     }
 }
 
+/// The same as a gateway has it.
+fn config(dir: &Path) -> SpoolConfig {
+    let Options {
+        gateway,
+        bytes_max,
+        full,
+        ..
+    } = options();
+    SpoolConfig {
+        dir: dir.to_owned(),
+        gateway,
+        bytes_max,
+        full,
+        commit_interval_min: Duration::ZERO,
+    }
+}
+
 fn open(dir: &Path, random: u64) -> SpoolWriter<RealFs> {
     let fs = RealFs::locked(dir).unwrap();
     let random = [random, random + 1, random + 2];

@@ -198,13 +198,7 @@ fn damage_is_said_with_what_where_and_what_to_do() {
 #[tokio::test]
 async fn days_left_come_from_what_the_gateway_noted() {
     let dir = tempfile::tempdir().unwrap();
-    let config = SpoolConfig {
-        dir: dir.path().to_owned(),
-        gateway: "box-1".parse().unwrap(),
-        bytes_max: 16 * MIB,
-        full: FullPolicy::Refuse,
-        commit_interval_min: Duration::ZERO,
-    };
+    let config = config(dir.path());
     let (spool, _) = Spool::open(config.clone(), [1, 2, 3]).unwrap();
     for number in 0..10 {
         spool.append(frame(number)).await.unwrap();
@@ -261,13 +255,7 @@ fn help_says_what_one_needs_to_know() {
 #[tokio::test]
 async fn a_busy_spool_is_compacted_too() {
     let dir = tempfile::tempdir().unwrap();
-    let config = SpoolConfig {
-        dir: dir.path().to_owned(),
-        gateway: "box-1".parse().unwrap(),
-        bytes_max: 16 * MIB,
-        full: FullPolicy::Refuse,
-        commit_interval_min: Duration::ZERO,
-    };
+    let config = config(dir.path());
     let (spool, _) = Spool::open(config, [1, 2, 3]).unwrap();
     let (until, mut number) = (std::time::Instant::now() + Duration::from_secs(30), 0);
     while spool.usage().segments_compacted == 0 {
