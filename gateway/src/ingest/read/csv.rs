@@ -6,9 +6,9 @@
 //! nothing. Source of the form: RFC 4180.
 
 use contract::Device;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number};
 
-use super::item::of_fields;
+use super::item::{Field, Fields};
 use super::osmand::guessed;
 use super::{BodyError, ITEM_BYTES_MAX, Item, Sink};
 
@@ -90,20 +90,20 @@ fn one(
     if row.as_slice().len() > ITEM_BYTES_MAX {
         return Err(format!("larger than {ITEM_BYTES_MAX} bytes"));
     }
-    let (mut fields, mut attributes) = (Map::new(), Map::new());
+    let (mut fields, mut attributes) = (Fields::default(), Map::new());
     for (name, cell) in names.iter().zip(row).filter(|(_, cell)| !cell.is_empty()) {
         if let Some(attribute) = name.strip_prefix(ATTRIBUTE) {
             attributes.insert(attribute.to_owned(), guessed(cell));
             continue;
         }
         let is_number = NAMES[NUMBERS_FROM..].contains(&name);
-        let number = cell.parse::<f64>().ok().filter(|number| number.is_finite());
-        let value: Value = match number {
-            Some(number) if is_number || name == "time" => number.into(),
-            _ => cell.into(),
+        let number = cell.parse::<f64>().ok().and_then(Number::from_f64);
+        let value = match number {
+            Some(number) if is_number || name == "time" => Field::Number(number),
+            _ => Field::Text(cell.into()),
         };
-        fields.insert(name.to_owned(), value);
+        fields.take(name, value)?;
     }
-    fields.insert("attributes".to_owned(), attributes.into());
-    of_fields(fields, device)
+    fields.take("attributes", Field::Object(attributes))?;
+    fields.item(device)
 }

@@ -5,73 +5,211 @@
 //! Why a field we do not know refuses the item: `speed` in the place of `speed_kmh` would be lost
 //! without a word; what has no field of its own belongs into `attributes`.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use codec::Imei;
 use contract::Device;
 use contract::envelope::DEVICE_TEXT_BYTES_MAX;
 use contract::position::Position;
-use serde_json::{Map, Value};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
 
 use super::super::moment;
 use super::Item;
 
-/// One item.
-pub(super) fn of_value(value: Value, device: Option<&Device>) -> Result<Item, String> {
-    match value {
-        Value::Object(fields) => of_fields(fields, device),
-        _ => Err("an item is an object".to_owned()),
-    }
+/// The value of a field.
+pub(super) enum Field<'a> {
+    /// As if the field were not there.
+    Null,
+    /// A number.
+    Number(Number),
+    /// A text.
+    Text(Cow<'a, str>),
+    /// An object.
+    Object(Map<String, Value>),
+    /// What no field may be.
+    Other,
 }
 
-/// One item of its fields.
-pub(super) fn of_fields(
-    fields: Map<String, Value>,
-    device: Option<&Device>,
-) -> Result<Item, String> {
-    let (mut who, mut time_ms) = (None, None);
-    let (mut latitude, mut longitude) = (None, None);
-    let mut numbers = [None; 4];
-    let mut attributes = Map::new();
-    for (name, value) in fields {
-        if value.is_null() {
-            continue;
+/// The fields of an item, as far as they were read.
+#[derive(Default)]
+pub(super) struct Fields {
+    device: Option<Device>,
+    time_ms: Option<i64>,
+    latitude: Option<f64>,
+    longitude: Option<f64>,
+    altitude_m: Option<f64>,
+    heading_deg: Option<f64>,
+    speed_kmh: Option<f64>,
+    accuracy_m: Option<f64>,
+    attributes: Option<Map<String, Value>>,
+}
+
+impl Fields {
+    /// Takes one field; a null one is none.
+    /// # Errors
+    /// Why not, in words.
+    pub(super) fn take(&mut self, name: &str, value: Field<'_>) -> Result<(), String> {
+        if matches!(value, Field::Null) {
+            return Ok(());
         }
-        match name.as_str() {
-            "device" | "imei" if who.is_some() => {
-                return Err("device and imei: give one of them".to_owned());
+        match name {
+            "device" | "imei" if self.device.is_some() => {
+                Err("device and imei: give one of them".to_owned())
             }
-            "device" => who = Some(named(text(&name, &value)?)?),
-            "imei" => who = Some(of_imei(&value)?),
-            "time" => time_ms = Some(moment_of(&value)?),
-            "latitude" | "lat" => once(&mut latitude, &name, number(&name, &value)?)?,
-            "longitude" | "lon" => once(&mut longitude, &name, number(&name, &value)?)?,
-            "altitude_m" => numbers[0] = Some(number(&name, &value)?),
-            "heading_deg" => numbers[1] = Some(number(&name, &value)?),
-            "speed_kmh" => numbers[2] = Some(number(&name, &value)?),
-            "accuracy_m" => numbers[3] = Some(number(&name, &value)?),
+            "device" => once(&mut self.device, name, named(&text(name, value)?)?),
+            "imei" => once(&mut self.device, name, imei_of(&value)?),
+            "time" => once(&mut self.time_ms, name, moment_of(&value)?),
+            "latitude" | "lat" => once(&mut self.latitude, name, number(name, &value)?),
+            "longitude" | "lon" => once(&mut self.longitude, name, number(name, &value)?),
+            "altitude_m" => once(&mut self.altitude_m, name, number(name, &value)?),
+            "heading_deg" => once(&mut self.heading_deg, name, number(name, &value)?),
+            "speed_kmh" => once(&mut self.speed_kmh, name, number(name, &value)?),
+            "accuracy_m" => once(&mut self.accuracy_m, name, number(name, &value)?),
             "attributes" => match value {
-                Value::Object(named) => attributes = named,
-                _ => return Err("attributes is an object".to_owned()),
+                Field::Object(named) => once(&mut self.attributes, name, named),
+                _ => Err("attributes is an object".to_owned()),
             },
             other => {
                 let shown: String = other.chars().take(40).collect();
-                return Err(format!("no field {shown:?}: put it into attributes"));
+                Err(format!("no field {shown:?}: put it into attributes"))
             }
         }
     }
-    let device = who.or_else(|| device.cloned());
-    let device = device.ok_or("device or imei is missing")?;
-    let [altitude_m, heading_deg, speed_kmh, accuracy_m] = numbers;
-    let position = Position {
-        time_ms: time_ms.ok_or("time is missing")?,
-        latitude: latitude.ok_or("latitude is missing")?,
-        longitude: longitude.ok_or("longitude is missing")?,
-        altitude_m,
-        heading_deg,
-        speed_kmh,
-        accuracy_m,
-        attributes,
-    };
-    checked(device, position)
+
+    /// The item. `device` is whose it is if it does not say so.
+    /// # Errors
+    /// Why there is none, in words.
+    pub(super) fn item(self, device: Option<&Device>) -> Result<Item, String> {
+        let device = self.device.or_else(|| device.cloned());
+        let device = device.ok_or("device or imei is missing")?;
+        let position = Position {
+            time_ms: self.time_ms.ok_or("time is missing")?,
+            latitude: self.latitude.ok_or("latitude is missing")?,
+            longitude: self.longitude.ok_or("longitude is missing")?,
+            altitude_m: self.altitude_m,
+            heading_deg: self.heading_deg,
+            speed_kmh: self.speed_kmh,
+            accuracy_m: self.accuracy_m,
+            attributes: self.attributes.unwrap_or_default(),
+        };
+        checked(device, position)
+    }
+}
+
+/// An object on its way in, field by field: a tree of it would take longer to build than all the rest.
+/// What is wrong with a field is remembered, and what is behind it passed over.
+pub(super) struct Object(Result<Fields, String>);
+
+impl Object {
+    /// As [`Fields::item`].
+    pub(super) fn item(self, device: Option<&Device>) -> Result<Item, String> {
+        self.0?.item(device)
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Object;
+
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                let mut fields = Fields::default();
+                while let Some(Text(name)) = map.next_key()? {
+                    let taken = fields.take(&name, map.next_value()?);
+                    if let Err(why) = taken {
+                        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                        return Ok(Object(Err(why)));
+                    }
+                }
+                Ok(Object(Ok(fields)))
+            }
+        }
+        from.deserialize_any(Reader)
+    }
+}
+
+/// A text, taken from the body where it stands there as it is.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Text<'de>;
+
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("a text")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        from.deserialize_str(Reader)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Field<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Field<'de>;
+
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("a value")
+            }
+
+            fn visit_unit<E>(self) -> Result<Field<'de>, E> {
+                Ok(Field::Null)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Field<'de>, E> {
+                Ok(Field::Other)
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Field<'de>, E> {
+                Ok(Field::Number(number.into()))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Field<'de>, E> {
+                Ok(Field::Number(number.into()))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Field<'de>, E> {
+                Ok(Number::from_f64(number).map_or(Field::Other, Field::Number))
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Field<'de>, E> {
+                Ok(Field::Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Field<'de>, E> {
+                Ok(Field::Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Field<'de>, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Field::Other)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Field<'de>, A::Error> {
+                Map::deserialize(MapAccessDeserializer::new(map)).map(Field::Object)
+            }
+        }
+        from.deserialize_any(Reader)
+    }
 }
 
 /// The last word about an item, whatever it came in.
@@ -80,25 +218,32 @@ pub(super) fn checked(device: Device, position: Position) -> Result<Item, String
     Ok(Item { device, position })
 }
 
-fn once(place: &mut Option<f64>, name: &str, number: f64) -> Result<(), String> {
-    match place.replace(number) {
+fn once<T>(place: &mut Option<T>, name: &str, value: T) -> Result<(), String> {
+    match place.replace(value) {
         None => Ok(()),
-        Some(_) => Err(format!("{name} is there twice, under two names")),
+        Some(_) => Err(format!("{name} is there twice")),
     }
 }
 
-fn text<'a>(name: &str, value: &'a Value) -> Result<&'a str, String> {
-    value.as_str().ok_or_else(|| format!("{name} is a text"))
+fn text<'a>(name: &str, value: Field<'a>) -> Result<Cow<'a, str>, String> {
+    match value {
+        Field::Text(text) => Ok(text),
+        _ => Err(format!("{name} is a text")),
+    }
 }
 
-fn number(name: &str, value: &Value) -> Result<f64, String> {
-    value.as_f64().ok_or_else(|| format!("{name} is a number"))
-}
-
-fn moment_of(value: &Value) -> Result<i64, String> {
+fn number(name: &str, value: &Field<'_>) -> Result<f64, String> {
     let read = match value {
-        Value::String(text) => moment::of_text(text),
-        Value::Number(number) => number.as_f64().and_then(moment::of_number),
+        Field::Number(number) => number.as_f64(),
+        _ => None,
+    };
+    read.ok_or_else(|| format!("{name} is a number"))
+}
+
+fn moment_of(value: &Field<'_>) -> Result<i64, String> {
+    let read = match value {
+        Field::Text(text) => moment::of_text(text),
+        Field::Number(number) => number.as_f64().and_then(moment::of_number),
         _ => None,
     };
     read.ok_or_else(|| {
@@ -117,12 +262,17 @@ pub(super) fn named(name: &str) -> Result<Device, String> {
     Ok(Device::Text(name.to_owned()))
 }
 
-pub(super) fn of_imei(value: &Value) -> Result<Device, String> {
-    let imei: Option<Imei> = match value {
-        Value::String(text) => text.parse().ok(),
-        Value::Number(number) => number.to_string().parse().ok(),
-        _ => None,
-    };
+fn imei_of(value: &Field<'_>) -> Result<Device, String> {
+    match value {
+        Field::Text(text) => of_imei(text),
+        Field::Number(number) => of_imei(&number.to_string()),
+        _ => of_imei(""),
+    }
+}
+
+/// A device by its IMEI.
+pub(super) fn of_imei(digits: &str) -> Result<Device, String> {
+    let imei = digits.parse::<Imei>();
     imei.map(Device::Imei)
-        .ok_or_else(|| "imei has 15 digits".to_owned())
+        .map_err(|_| "imei has 15 digits".to_owned())
 }

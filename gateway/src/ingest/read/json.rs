@@ -2,13 +2,15 @@
 //!
 //! JSON arrays and lines of JSON, one item at a time.
 //!
-//! Why the array is cut into items before any is read: the tree of a whole hostile body would take a
-//! hundred times its size. One item alone is small, and gone when the next one is read.
+//! Why one at a time: the tree of a whole hostile body would take a hundred times its size. An item
+//! alone is small, and gone when the next one is read.
+//!
+//! Invariant: an item whose end can be seen costs itself alone, whatever is in it.
 
 use contract::Device;
-use serde_json::Value;
+use serde::de::IgnoredAny;
 
-use super::item::of_value;
+use super::item::Object;
 use super::{BodyError, ITEM_BYTES_MAX, Item, Sink};
 
 /// An array of items, or one item alone.
@@ -21,8 +23,7 @@ pub(super) fn array(
     match cut.next_sign() {
         Some(b'[') => cut.at += 1,
         Some(b'{') => {
-            let item = cut.item()?;
-            sink.push(one(item, device).map_err(BodyError::malformed)?)?;
+            sink.push(cut.read(device)?)?;
             return cut.end();
         }
         _ => return Err(cut.wrong("an array of objects")),
@@ -32,8 +33,7 @@ pub(super) fn array(
         return cut.end();
     }
     loop {
-        let item = cut.item()?;
-        sink.push(one(item, device).map_err(BodyError::malformed)?)?;
+        sink.push(cut.read(device)?)?;
         match cut.next_sign() {
             Some(b',') => cut.at += 1,
             Some(b']') => {
@@ -67,8 +67,12 @@ fn one(item: &[u8], device: Option<&Device>) -> Result<Result<Item, String>, ser
     if item.len() > ITEM_BYTES_MAX {
         return Ok(Err(format!("larger than {ITEM_BYTES_MAX} bytes")));
     }
-    let value: Value = serde_json::from_slice(item)?;
-    Ok(of_value(value, device))
+    if !item.starts_with(b"{") {
+        serde_json::from_slice::<IgnoredAny>(item)?;
+        return Ok(Err("an item is an object".to_owned()));
+    }
+    let object: Object = serde_json::from_slice(item)?;
+    Ok(object.item(device))
 }
 
 /// A place in the body.
@@ -86,6 +90,20 @@ impl<'a> Cut<'a> {
             .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
         self.at += space.count();
         self.body.get(self.at).copied()
+    }
+
+    /// The next item. A plain one is read where it stands, and its end is where reading it ends. Of any
+    /// other the end is looked for first: it may be larger than an item is, or no object, or no JSON.
+    fn read(&mut self, device: Option<&Device>) -> Result<Result<Item, String>, BodyError> {
+        self.next_sign();
+        let rest = &self.body[self.at..];
+        let rest = &rest[..rest.len().min(ITEM_BYTES_MAX)];
+        let mut objects = serde_json::Deserializer::from_slice(rest).into_iter::<Object>();
+        if let Some(Ok(object)) = objects.next() {
+            self.at += objects.byte_offset();
+            return Ok(object.item(device));
+        }
+        one(self.item()?, device).map_err(BodyError::malformed)
     }
 
     /// The bytes of one value: up to the comma or bracket behind it, whatever is inside its texts.

@@ -216,7 +216,7 @@ pub fn device_of(params: &Params) -> Result<Option<Device>, String> {
     match (params.get("device"), params.get("imei")) {
         (None, None) => Ok(None),
         (Some(name), None) => item::named(name).map(Some),
-        (None, Some(imei)) => item::of_imei(&imei.into()).map(Some),
+        (None, Some(imei)) => item::of_imei(imei).map(Some),
         (Some(_), Some(_)) => Err("device and imei: give one of them".to_owned()),
     }
 }

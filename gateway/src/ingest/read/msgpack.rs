@@ -8,9 +8,8 @@
 //! Source: the MessagePack specification, "Formats".
 
 use contract::Device;
-use serde_json::Value;
 
-use super::item::of_value;
+use super::item::Object;
 use super::{BodyError, ITEM_BYTES_MAX, Item, Sink};
 
 /// An array of items, or one item alone.
@@ -46,8 +45,8 @@ fn one(item: &[u8], device: Option<&Device>) -> Result<Item, String> {
     if item.len() > ITEM_BYTES_MAX {
         return Err(format!("larger than {ITEM_BYTES_MAX} bytes"));
     }
-    let value: Value = rmp_serde::from_slice(item).map_err(|error| error.to_string())?;
-    of_value(value, device)
+    let object: Object = rmp_serde::from_slice(item).map_err(|error| error.to_string())?;
+    object.item(device)
 }
 
 /// The bytes of one value. A loop and a count in place of a recursion: depth costs nothing.
