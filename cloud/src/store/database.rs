@@ -22,6 +22,9 @@ use crate::config;
 /// Longest wait for one connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long "are you there" may take: nobody waits longer to be told that it is not.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Raw frames of a few kilobytes are compressed on their way in; lz4 is the quicker of the two ways a
 /// server may know, and not its default. Asked for where it was built with it.
 const QUICK_COMPRESSION: &str = "SELECT set_config(name, 'lz4', false) FROM pg_settings \
@@ -349,15 +352,19 @@ impl Database {
             .map_err(|source| self.unreachable(source))
     }
 
-    /// Does it answer? `None` when every connection is busy, which says nothing against it.
+    /// Does it answer? `None` when every connection was busy, which says nothing against it.
     pub async fn answers(&self) -> Option<bool> {
+        let connections_max = self.pool.options().get_max_connections();
+        let was_busy = self.pool.num_idle() == 0 && self.pool.size() >= connections_max;
         let asking = async {
             let mut connection = self.pool.acquire().await?;
             sqlx::query("SELECT 1").execute(&mut *connection).await
         };
-        match timeout(Duration::from_secs(2), asking).await {
-            Ok(answer) => Some(answer.is_ok()),
-            Err(_) => None,
+        match timeout(ANSWER_TIMEOUT, asking).await {
+            Ok(Ok(_)) => Some(true),
+            // A server that is gone, or hangs, has the pool wait as well.
+            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) if was_busy => None,
+            Ok(Err(_)) | Err(_) => Some(false),
         }
     }
 

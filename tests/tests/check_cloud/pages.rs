@@ -162,6 +162,25 @@ async fn health_queue_ready_metrics_and_log_have_their_founding_shapes() -> Resu
     .await
 }
 
+/// Nobody writes: only the cloud's own look at the database can tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_gone_is_told_although_nothing_comes() -> Result<()> {
+    let mut road = Road::start(RoadOptions::default()).await?;
+    let http = road.cloud.http_addr();
+    let ready = async |wanted: u16| {
+        eventually(&format!("/ready answers {wanted}"), async || {
+            Ok(get(http, "/ready").await?.0 == wanted)
+        })
+        .await
+    };
+    ready(200).await?;
+    let postgres = road.postgres.as_mut().context("a PostgreSQL of our own")?;
+    postgres.stop().await?;
+    ready(503).await?;
+    postgres.restart().await?;
+    ready(200).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn status_shows_every_stage_while_records_flow_and_check_finds_nothing_failed() -> Result<()>
 {
