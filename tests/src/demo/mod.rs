@@ -13,7 +13,7 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -135,8 +135,8 @@ async fn run(cli: &Cli) -> Result<bool> {
     if cli.engine != Engine::Compose {
         let direct = cli.engine == Engine::Spool;
         screen.say(match direct {
-            true => "starting a private PostgreSQL, cloud and gateway; no Redis",
-            false => "starting private Redis (TLS) and PostgreSQL, cloud and gateway",
+            true => "starting private servers; no Redis",
+            false => "starting private servers",
         });
         let options = RoadOptions {
             direct,
@@ -150,7 +150,6 @@ async fn run(cli: &Cli) -> Result<bool> {
         started = Compose::start(&project, &gateways, |line| screen.say(line)) => started?,
         () = stop.asked() => anyhow::bail!("stopped before the containers were up"),
     };
-    screen.say("starting cloud and gateway");
     let options = RoadOptions {
         redis: Some(compose.redis().clone()),
         database_url: Some(compose.database_url().to_owned()),
@@ -186,10 +185,14 @@ async fn drive(
         keep: cli.keep,
         ..options
     };
-    let mut road = tokio::select! {
-        road = Road::start(options) => road?,
-        () = stop.asked() => anyhow::bail!("stopped before everything had started"),
+    let parts = options.parts();
+    let starts = |part| screen.starts(&parts, &part);
+    let road = tokio::select! {
+        road = Road::start_telling(options, starts) => road,
+        () = stop.asked() => Err(anyhow!("stopped before everything had started")),
     };
+    screen.started();
+    let mut road = road?;
     look(&road, &guests, screen)?;
     if !cli.no_browser {
         browser::open(&format!("http://{}/", road.cloud.http_addr()));

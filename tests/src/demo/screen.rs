@@ -4,7 +4,7 @@
 //! flickers; no line is wider than [`COLUMNS`], so nothing wraps and the way back up is
 //! known; without a terminal there is not one escape sequence.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{IsTerminal, Write as _, stderr};
 use std::time::Duration;
 
@@ -51,6 +51,24 @@ impl Screen {
         let _ = writeln!(stderr().lock(), "demo: {text}");
     }
 
+    /// A part of some starts: a bar that is drawn over itself, or a line.
+    pub(super) fn starts<T: PartialEq + Display>(&mut self, parts: &[T], part: &T) {
+        let before = parts.iter().take_while(|one| *one != part).count();
+        let text = bar(before, parts.len()) + &format!(" starting {part}");
+        let mut out = stderr().lock();
+        let _ = match self.terminal {
+            true => write!(out, "\r\x1b[K {text}").and_then(|()| out.flush()),
+            false => writeln!(out, "demo: {text}"),
+        };
+    }
+
+    /// The bar goes.
+    pub(super) fn started(&mut self) {
+        if self.terminal {
+            let _ = write!(stderr().lock(), "\r\x1b[K");
+        }
+    }
+
     pub(super) fn draw(&mut self, numbers: &Numbers, passed: Duration, of: Option<Duration>) {
         let text = if self.terminal {
             let lines = lines(numbers, passed, of);
@@ -63,6 +81,14 @@ impl Screen {
         let mut out = stderr().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
+}
+
+/// `done` of `all`, as wide whatever they are.
+fn bar(done: usize, all: usize) -> String {
+    const CELLS: usize = 20;
+    let full = (done * CELLS).checked_div(all).unwrap_or(CELLS);
+    let (full, rest) = ("#".repeat(full), ".".repeat(CELLS - full));
+    format!("[{full}{rest}] {done} of {all}")
 }
 
 fn frame(lines: &[(&str, String)], drawn: usize, colour: bool) -> String {
@@ -246,6 +272,13 @@ mod tests {
             assert!(shown.chars().count() <= COLUMNS, "{shown}");
         }
         assert!(!text.contains("\x1b[1m") && frame(&lines, 0, true).contains("\x1b[1m"));
+    }
+
+    #[test]
+    fn a_bar_fills_and_keeps_its_width() {
+        assert_eq!(bar(0, 4), "[....................] 0 of 4");
+        assert_eq!(bar(3, 4), "[###############.....] 3 of 4");
+        assert_eq!(bar(4, 4), "[####################] 4 of 4");
     }
 
     #[test]

@@ -14,5 +14,5 @@ mod service;
 pub use http::get;
 pub use program::{Cloud, Gateway, program_path, through_redis, through_socket};
 pub use ran::Ran;
-pub use road::{Road, RoadOptions};
+pub use road::{Part, Road, RoadOptions};
 pub use service::Setting;

@@ -58,6 +58,46 @@ impl Default for RoadOptions {
     }
 }
 
+/// What of a road starts, in the order in which it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// With its certificates and users.
+    Redis,
+    /// With a database of its own.
+    Postgres,
+    /// With its tables.
+    Cloud,
+    /// With its spool.
+    Gateway,
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str(match self {
+            Part::Redis => "Redis, behind TLS",
+            Part::Postgres => "PostgreSQL",
+            Part::Cloud => "cloud, and its tables",
+            Part::Gateway => "gateway, and its spool",
+        })
+    }
+}
+
+impl RoadOptions {
+    /// What has to be started for it.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Part> {
+        let own_redis = !self.direct && self.redis.is_none();
+        let own_postgres = self.database_url.is_none();
+        let parts = [
+            own_redis.then_some(Part::Redis),
+            own_postgres.then_some(Part::Postgres),
+            Some(Part::Cloud),
+            Some(Part::Gateway),
+        ];
+        parts.into_iter().flatten().collect()
+    }
+}
+
 /// Everything running. Dropping it ends everything and removes every directory.
 #[derive(Debug)]
 pub struct Road {
@@ -114,6 +154,14 @@ impl Road {
     /// When a server or a binary is missing (the message says what to do) or does not come up
     /// (the message has the end of its log).
     pub async fn start(options: RoadOptions) -> Result<Road> {
+        Road::start_telling(options, |_| {}).await
+    }
+
+    /// As [`Road::start`]; `starts` hears of each part before it is started.
+    ///
+    /// # Errors
+    /// As [`Road::start`].
+    pub async fn start_telling(options: RoadOptions, mut starts: impl FnMut(Part)) -> Result<Road> {
         // Before anything slow: the commonest mistake is a binary that was not built.
         program_path("gateway")?;
         program_path("cloud")?;
@@ -121,6 +169,7 @@ impl Road {
             _ if options.direct => (None, None),
             Some(access) => (None, Some(access.clone())),
             None => {
+                starts(Part::Redis);
                 let redis = Redis::start(RedisOptions {
                     gateways: vec![options.gateway_id.clone()],
                     memory_bytes_max: options.redis_memory_bytes_max,
@@ -140,6 +189,7 @@ impl Road {
         let (postgres, database_url) = match &options.database_url {
             Some(url) => (None, url.clone()),
             None => {
+                starts(Part::Postgres);
                 let postgres = Postgres::start().await?;
                 let url = postgres.create_database().await?;
                 (Some(postgres), url)
@@ -148,6 +198,7 @@ impl Road {
         let dir = RunDir::new(options.keep)?;
         let (path, doomed) = (dir.path(), dir.doomed());
         let socket = path.join(SOCKET);
+        starts(Part::Cloud);
         let cloud = match &access {
             Some(access) => Cloud::start(path, doomed, access, &database_url, &options.cloud).await,
             None => Cloud::start_direct(path, doomed, &socket, &database_url, &options.cloud).await,
@@ -158,6 +209,7 @@ impl Road {
             Some(access) => through_redis(access, id)?,
             None => through_socket(&socket),
         };
+        starts(Part::Gateway);
         let gateway = Gateway::start_with(by, path, doomed, id, uplink, &options.gateway);
         let gateway = gateway.await.context("start gateway")?;
         Ok(Road {
