@@ -11,6 +11,7 @@ pub mod items;
 pub mod ledger;
 pub mod machine;
 pub mod mistakes;
+pub mod openapi;
 pub mod poster;
 pub mod processes;
 pub mod proxy;

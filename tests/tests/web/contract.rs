@@ -2,25 +2,24 @@
 //! else.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use cloud::web::problem::Problem;
 use serde_json::Value;
 use tests::batches::Sent;
-use tests::servers::{schemathesis, skipped};
+use tests::openapi::{answers_as_documented, document};
 use tests::tables::eventually;
 use tokio::process::Command;
 
 use super::stage::{IMEI, START_MS, Stage, fix};
 
-fn document() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi-cloud.json")
+fn path() -> PathBuf {
+    document("openapi-cloud.json")
 }
 
 fn api() -> Result<Value> {
-    Ok(serde_json::from_str(&std::fs::read_to_string(document())?)?)
+    Ok(serde_json::from_str(&std::fs::read_to_string(path())?)?)
 }
 
 #[test]
@@ -63,15 +62,8 @@ async fn the_document_is_served_as_it_stands() -> Result<()> {
     Ok(())
 }
 
-/// Needs schemathesis, which `./dev` fetches where it can.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_answers_as_the_document_says() -> Result<()> {
-    let (python, packages) = match schemathesis() {
-        Ok(found) => found,
-        Err(missing) => {
-            return skipped(&format!("the contract test of the cloud's API: {missing}"));
-        }
-    };
     let mut stage = Stage::new().await?;
     let dead = Sent {
         imei: IMEI,
@@ -90,39 +82,13 @@ async fn every_operation_answers_as_the_document_says() -> Result<()> {
         Ok(is_any(&letters) && is_any(&commands))
     })
     .await?;
-    let output = Command::new(&python.path)
-        .env("PYTHONPATH", &packages)
-        .env("NO_COLOR", "1")
-        .current_dir(stage.dir.path())
-        .args(["-m", "schemathesis.cli", "run"])
-        .arg(document())
-        .args(["--url", &format!("http://{}", stage.addr())])
-        .args(["--header", "Authorization: Bearer made-up-token-to-act"])
+    let words = [
         // It never ends; its own tests listen to it.
-        .args(["--exclude-operation-id", "live"])
-        .args(["--phases", "examples,coverage,fuzzing"])
-        .args([
-            "--max-examples",
-            "20",
-            "--seed",
-            "1",
-            "--generation-database",
-            "none",
-        ])
+        "--exclude-operation-id=live",
         // What parameters may be together (from before to, a month apart) no schema says.
-        .args(["--exclude-checks", "positive_data_acceptance"])
-        .args(["--suppress-health-check", "all", "--request-timeout", "30"])
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    ensure!(
-        output.status.success(),
-        "{said}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    ensure!(said.contains("passed"), "{said}");
+        "--exclude-checks=positive_data_acceptance",
+    ];
+    answers_as_documented(&path(), stage.addr(), "made-up-token-to-act", &words).await?;
     ensure!(
         stage.told("/me").await?["name"] == "looker",
         "it is still there"
@@ -134,8 +100,7 @@ async fn every_operation_answers_as_the_document_says() -> Result<()> {
 async fn the_examples_of_the_manual_work() -> Result<()> {
     let mut stage = Stage::new().await?;
     stage.drive(&[fix(IMEI, 1)?, fix(IMEI, 2)?]).await?;
-    let manual = document().with_file_name("web.md");
-    let manual = std::fs::read_to_string(manual)?;
+    let manual = std::fs::read_to_string(document("web.md"))?;
     let examples: Vec<&str> = manual
         .split("```sh\n")
         .skip(1)
