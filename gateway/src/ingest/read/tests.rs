@@ -106,6 +106,48 @@ fn a_bad_item_costs_itself_and_says_why() {
 }
 
 #[test]
+fn a_field_that_is_there_twice_is_not_chosen_from() {
+    for (field, why) in [
+        ("\"lat\": 2", "lat is there twice"),
+        ("\"time\": 1795334401", "time is there twice"),
+        ("\"speed_kmh\": 3, \"speed_kmh\": 4", "speed_kmh is there"),
+        ("\"attributes\": {}, \"attributes\": {}", "attributes is"),
+        ("\"device\": \"b\"", "give one of them"),
+    ] {
+        let item = format!(
+            "{{\"device\": \"a\", \"time\": 1795334400, \"lat\": 1, \"lon\": 2, {field}, \"x\": [{{}}]}}"
+        );
+        let found = found(Form::Json, format!("[{item}]").as_bytes()).unwrap();
+        let [(0, reason)] = *reasons(&found) else {
+            panic!("{found:?}");
+        };
+        assert!(reason.contains(why), "{reason}");
+    }
+}
+
+#[test]
+fn the_largest_item_is_read_and_a_larger_one_costs_itself() {
+    let of_bytes = |bytes: usize| {
+        let item = r#"{"time":1795334400,"lat":1,"lon":2}"#;
+        let spaces = " ".repeat(bytes - item.len());
+        item.replacen(':', &format!(":{spaces}"), 1)
+    };
+    let items = [ITEM_BYTES_MAX, ITEM_BYTES_MAX + 1, 100].map(of_bytes);
+    assert_eq!(items[0].len(), ITEM_BYTES_MAX);
+    for (form, between) in [(Form::Json, ","), (Form::NdJson, "\n")] {
+        let body = items.join(between);
+        let body = if form == Form::Json {
+            format!("[{body}]")
+        } else {
+            body
+        };
+        let found = found(form, body.as_bytes()).unwrap();
+        assert_eq!(found.items.len(), 2, "{form:?}");
+        assert_eq!(reasons(&found), [(1, "larger than 16384 bytes")]);
+    }
+}
+
+#[test]
 fn what_cannot_be_told_apart_is_malformed() {
     for body in [
         "",
