@@ -38,7 +38,9 @@ const FIRST_RECEIVED: Duration = Duration::from_secs(3 * 24 * 3600);
 /// From the fleet's clock to [`FIRST_RECEIVED`].
 fn later_ms() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-    let first = since_1970.unwrap_or_default().saturating_sub(FIRST_RECEIVED);
+    let first = since_1970
+        .unwrap_or_default()
+        .saturating_sub(FIRST_RECEIVED);
     let first_ms = u64::try_from(first.as_millis()).unwrap_or(u64::MAX);
     first_ms.saturating_sub(fleet::Fleet::new().next_append().received_at_ms)
 }

@@ -15,7 +15,10 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (self.0 >> 33) % limit
     }
 }
@@ -103,7 +106,10 @@ impl Fleet {
         put(241, IoValue::U32(24_602));
         put(199, IoValue::U32(vehicle.trip_m));
         put(16, IoValue::U32(vehicle.odometer_m));
-        put(11, IoValue::U64(8_937_000_000_000_000_000 + number as u64 * 7_919));
+        put(
+            11,
+            IoValue::U64(8_937_000_000_000_000_000 + number as u64 * 7_919),
+        );
         let spec = RecordSpec {
             timestamp_ms: at_ms,
             priority: Priority::Low,
