@@ -303,63 +303,43 @@ settle_clock() {
     took libfaketime "$library, for the test of a jumping clock"
 }
 
-# --- Python, for the test of an example --------------------------------------------------------
+# --- packages of Python, for tests ---------------------------------------------------------------
 
+# settle_packages <what for> <title> <name> <variable> <packages...>: those of <name>_install in .dev/<name>.
 # May stay unmet as well.
-settle_python() {
+settle_packages() {
+    local purpose=$1 title=$2 name=$3 variable=$4
+    shift 4
     if ! command -v python3 >/dev/null; then
-        skip "the test of cloud/examples/read_stream.py: there is no python3"
+        skip "$purpose: there is no python3"
         return 0
     fi
-    if ! python_fresh; then
-        say "wheels: fetching ${WHEELS_PYTHON[*]} ..."
-        if ! python_install >"$DEV/python.log" 2>&1; then
-            skip "the test of cloud/examples/read_stream.py: its packages cannot be had: $(tail -n1 "$DEV/python.log")"
+    if ! "${name}_fresh"; then
+        say "wheels: fetching $* ..."
+        if ! "${name}_install" >"$DEV/$name.log" 2>&1; then
+            skip "$purpose: its packages cannot be had: $(tail -n1 "$DEV/$name.log")"
             return 0
         fi
     fi
-    remember MILEPOST_PYTHON_DIR "$DEV/python"
-    took Python "$(python3 --version), ${WHEELS_PYTHON[*]} in .dev/python"
+    remember "$variable" "$DEV/$name"
+    took "$title" "$(python3 --version), $* in .dev/$name, for $purpose"
 }
 
-# --- schemathesis, for the contract test of the cloud's API ---------------------------------------
+settle_python() {
+    settle_packages "the test of cloud/examples/read_stream.py" Python python MILEPOST_PYTHON_DIR "${WHEELS_PYTHON[@]}"
+}
 
-# May stay unmet as well.
 settle_schemathesis() {
-    if ! command -v python3 >/dev/null; then
-        skip "the contract test of the cloud's API: there is no python3"
-        return 0
-    fi
-    if ! schemathesis_fresh; then
-        say "wheels: fetching schemathesis ..."
-        if ! schemathesis_install >"$DEV/schemathesis.log" 2>&1; then
-            skip "the contract test of the cloud's API: schemathesis cannot be had: $(tail -n1 "$DEV/schemathesis.log")"
-            return 0
-        fi
-    fi
-    remember MILEPOST_SCHEMATHESIS_DIR "$DEV/schemathesis"
-    took schemathesis "in .dev/schemathesis, for the contract test of the cloud's API"
+    settle_packages "the contract tests of both APIs" schemathesis schemathesis MILEPOST_SCHEMATHESIS_DIR schemathesis
 }
 
 # --- what checks deploy/ --------------------------------------------------------------------------
 
-# Both may stay unmet as well.
 settle_schemas() {
-    if ! command -v python3 >/dev/null; then
-        skip "deploy/ against the schemas of Kubernetes and Compose: there is no python3"
-        return 0
-    fi
-    if ! schemas_fresh; then
-        say "wheels: fetching ${WHEELS_SCHEMAS[*]} ..."
-        if ! schemas_install >"$DEV/schemas.log" 2>&1; then
-            skip "deploy/ against the schemas of Kubernetes and Compose: they cannot be had: $(tail -n1 "$DEV/schemas.log")"
-            return 0
-        fi
-    fi
-    remember MILEPOST_SCHEMAS_DIR "$DEV/schemas"
-    took Schemas "${WHEELS_SCHEMAS[*]} in .dev/schemas"
+    settle_packages "the test of deploy/ against schemas" Schemas schemas MILEPOST_SCHEMAS_DIR "${WHEELS_SCHEMAS[@]}"
 }
 
+# May stay unmet as well.
 settle_promtool() {
     local promtool
     promtool=$(command -v promtool || true)
