@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Gateway and cloud in containers: images built from deploy/Containerfile.*, run as they should be run, and
-# tried: frames are acknowledged, the health probe answers, the spool outlives the container.
+# tried: frames are acknowledged, the health probes answer, the spool outlives the container, rows arrive.
 #
 # With Docker whose daemon answers, or podman, the system's or Debian's unpacked below .dev/. Podman's
 # images and containers stay below .dev/ too. Whether the kernel lets us is found out, and said.
@@ -58,13 +58,13 @@ container_start() {
 # container_says <words...>: what the program inside answers; it must within ten seconds.
 container_says() { timeout 20 "${ENGINE_WORDS[@]}" exec milepost-test /gateway "$@"; }
 
-# container_probe: the words of the image's health probe, one a line.
-container_probe() { sed -nE 's/^HEALTHCHECK .* CMD \["\/gateway", (.*)\]$/\1/p' "$TOP/deploy/Containerfile.gateway" | tr ',' '\n' | tr -d '" '; }
+# container_probe <name>: the words of the image's health probe, one a line.
+container_probe() { sed -nE "s/^HEALTHCHECK .* CMD \\[\"\\/$1\", (.*)\\]\$/\\1/p" "$TOP/deploy/Containerfile.$1" | tr ',' '\n' | tr -d '" '; }
 
 # container_healthy: waits until the probe is content; run by us, since podman leaves that to systemd.
 container_healthy() {
     local tries probe
-    mapfile -t probe < <(container_probe)
+    mapfile -t probe < <(container_probe gateway)
     for ((tries = 100; tries > 0; tries--)); do
         if container_says "${probe[@]}" >/dev/null 2>&1; then return 0; fi
         sleep 0.1
@@ -117,8 +117,62 @@ container_try() {
 
 container_backlog() { python3 -c 'import json, sys; print(json.load(sys.stdin)["spool"]["backlog"])'; }
 
-# containers: the image of the gateway is built and tried. That of the cloud is built where a static one
-# was made (./dev package --all).
+# container_cloud <directory>: in it, a program `cloud` that is the cloud in its container. What it is told
+# lies in private directories of whoever runs this, so that is who it runs as here.
+container_cloud() {
+    local name
+    {
+        printf '#!%s\n' "$(command -v bash)"
+        for name in PATH HOME LD_LIBRARY_PATH CONTAINERS_CONF CONTAINERS_STORAGE_CONF CONTAINERS_REGISTRIES_CONF; do
+            if [[ -n ${!name-} ]]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
+        done
+        printf 'engine() { %s "$@"; }\n' "${ENGINE_WORDS[*]@Q}"
+        printf 'shared=%q user=%s\n' "${TMPDIR:-/tmp}" "$(id -u):$(id -g)"
+        # Asked rather than attached to, as in container_once. The last word is the file of settings.
+        cat <<'CLOUD'
+engine run -d --name milepost-test --network host --no-healthcheck --read-only --cap-drop ALL \
+    --security-opt no-new-privileges --pids-limit 64 --user "$user" -v "$shared:$shared:ro" \
+    -e "CLOUD_CONFIG=${!#}" localhost/milepost-cloud "$@" >/dev/null || exit 1
+trap 'engine kill --signal TERM milepost-test >/dev/null' TERM
+while [[ $(engine inspect --format '{{.State.Status}}' milepost-test) == running ]]; do sleep 0.2 & wait "$!"; done
+engine logs milepost-test 2>&1
+code=$(engine inspect --format '{{.State.ExitCode}}' milepost-test)
+engine rm -f milepost-test >/dev/null
+exit "$code"
+CLOUD
+    } >"$1/cloud"
+    chmod +x "$1/cloud"
+}
+
+# container_road: trackers, gateway, Redis, PostgreSQL, and the cloud in its container: every record that
+# was acknowledged is a row, once, and the health probe is content meanwhile.
+container_road() {
+    local built=${CARGO_TARGET_DIR:-$TOP/target}/debug bin=$DEV/containers/bin probe user pid healthy=0
+    user=$("${ENGINE_WORDS[@]}" inspect --format '{{.Config.User}}' localhost/milepost-cloud)
+    [[ $user == 65532:65532 ]] || { echo "the cloud runs as '$user'"; return 1; }
+    mapfile -t probe < <(container_probe cloud)
+    rm -rf "$bin"
+    mkdir -p "$bin"
+    ln -s "$built/gateway" "$bin/gateway"
+    container_cloud "$bin"
+    MILEPOST_BIN_DIR=$bin "$built/demo" --for 8 --devices 5 --rate 5 --no-browser --json \
+        >"$DEV/containers/ledger.json" 2>"$DEV/containers/demo.log" &
+    pid=$!
+    while kill -0 "$pid" 2>/dev/null; do
+        if ((healthy == 0)) && timeout 20 "${ENGINE_WORDS[@]}" exec milepost-test /cloud "${probe[@]}" >"$DEV/containers/probe.log" 2>&1; then healthy=1; fi
+        sleep 0.2
+    done
+    wait "$pid" || { cat "$DEV/containers/demo.log" "$DEV/containers/ledger.json"; return 1; }
+    if ((healthy == 0)); then
+        echo "the health probe of the cloud was never content"
+        cat "$DEV/containers/probe.log"
+        return 1
+    fi
+    printf '  with the cloud in its container: %s\n' "$(<"$DEV/containers/ledger.json")"
+}
+
+# containers [release]: the images are built and tried. The cloud that is packed takes minutes to build and
+# is what `release` asks for; what a container changes shows with one that was built quickly, too.
 containers() {
     local ENGINE_WORDS=() binary cloud why probe
     if ! container_engine; then
@@ -129,6 +183,7 @@ containers() {
         skip "containers: there is no python3, which reads what the gateway says"
         return 0
     fi
+    cargo build --quiet -p gateway -p tests --bins || return 1
     binary=$(edge_build) || return 1
     container_build gateway "$binary" || { cat "$DEV/containers/gateway.log"; return 1; }
     # The kernel, or who we are, may not allow containers at all: the smallest one tells.
@@ -138,7 +193,7 @@ containers() {
         skip "containers: the images are built, but nothing runs here: $(tail -n1 <<<"$why")"
         return 0
     fi
-    mapfile -t probe < <(container_probe)
+    mapfile -t probe < <(container_probe gateway)
     if ((${#probe[@]} == 0)) || container_once milepost-gateway "${probe[@]}" >"$DEV/containers/probe.log" 2>&1; then
         echo "the health probe says that a gateway is well which is not there"
         return 1
@@ -148,9 +203,10 @@ containers() {
     if ((result)); then "${ENGINE_WORDS[@]}" logs milepost-test 2>&1 | tail -n 20 || true; fi
     container_gone
     ((result == 0)) || return 1
-    cloud=${CARGO_TARGET_DIR:-$TOP/target}/edge/$(uname -m)-unknown-linux-musl/release/cloud
-    if [[ -x $cloud ]]; then
-        container_build cloud "$cloud" || { cat "$DEV/containers/cloud.log"; return 1; }
-        container_once milepost-cloud version || return 1
-    fi
+    cloud=$(CROSS_PROFILE_OF_SERVERS=${1-dev} CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=true cross_build "$(uname -m)" cloud) || return 1
+    container_build cloud "$cloud" || { cat "$DEV/containers/cloud.log"; return 1; }
+    container_once milepost-cloud version || return 1
+    container_road || result=1
+    container_gone
+    return "$result"
 }

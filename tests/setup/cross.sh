@@ -88,7 +88,7 @@ cross_plan() {
         return 1
     fi
     # Boxes get the small one. A server has room, and its zstd is whole.
-    CROSS_PROFILE=release
+    CROSS_PROFILE=${CROSS_PROFILE_OF_SERVERS-release}
     if [[ $package == gateway ]]; then CROSS_PROFILE=edge cflags=$(edge_cflags); fi
     headers=$(cross_headers "$machine")
     if [[ -n $headers ]] && cross_library "$MUSL"; then
@@ -117,7 +117,8 @@ cross_build_all() {
     for machine in "$@"; do
         cross_plan "$package" "$machine" || return 1
         targets+=(--target "$CROSS_TARGET")
-        lines+=("$machine $directory/$CROSS_TARGET/$CROSS_PROFILE/$package")
+        # What cargo calls dev it puts into debug.
+        lines+=("$machine $directory/$CROSS_TARGET/${CROSS_PROFILE/#dev/debug}/$package")
     done
     # The HTTP door fits into the file for ARM and not into the one for x86 (docs/decisions/0031).
     local wanted=ingest
