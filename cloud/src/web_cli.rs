@@ -64,7 +64,7 @@ pub(crate) fn act(config: &Config, verb: &WebVerb, json: bool) -> Result<u8, Web
     let WebVerb::Token(TokenVerb::New(new)) = verb;
     let path = new.file.as_ref().or(config.web.tokens.as_ref());
     let path = path.ok_or(WebFailure::NoFile)?;
-    let NewToken { token, line } = new_token(&new.name, new.role, path, new.dry_run)?;
+    let NewToken { token, line, .. } = new_token(&new.name, new.role, path, new.dry_run)?;
     let file = path.display();
     let mut out = std::io::stdout().lock();
     if json {

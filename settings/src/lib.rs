@@ -2,8 +2,8 @@
 //!
 //! Gateway and cloud may not import each other, yet both read one TOML file, then the environment,
 //! then typed values, and both let people in by a file of tokens ([`TokenBook`]). This crate is that
-//! reading and nothing else: file text and environment pairs are handed in, so it reads no variable,
-//! opens no file but that of the tokens ([`TokenFile`]), and can be tested with strings.
+//! reading and nothing else: file text and environment pairs are handed in, so it opens no file, reads
+//! no variable and can be tested with strings.
 //!
 //! Invariants:
 //! - Later layers win: built-in default, file, founding name (`REDIS_URL`), `GATEWAY__UPLINK__URL`.
@@ -58,7 +58,7 @@ pub use key::Key;
 pub use layers::{Row, Settings};
 pub use mask::without_password;
 pub use redis_address::{RedisAddress, RedisNames};
-pub use token_file::{NewToken, NewTokenError, TokenFile, TokenFileError};
+pub use token_file::{NewToken, NewTokenError, TokenFile, TokenFileError, TokenText};
 pub use tokens::{
     HASHED, Hasher, Holder, LineFault, PLAIN, TOKEN_BYTES_MIN, TokenBook, TokenHash,
     TokenLineError, is_token_name,

@@ -1,23 +1,17 @@
-//! A [`TokenBook`] on disk: read whole, and added to.
+//! A file of tokens: what reading it gave becomes a [`TokenBook`], and a new token becomes a line of it.
 //!
-//! The one part of this crate that opens a file, for both programs let people in by the same one.
+//! Whoever opens the file hands in its text and its mode.
 //!
 //! Invariants:
 //! - A token is returned once and kept nowhere; the file gets its hash.
 //! - A file that a stranger may read holds no token as it is.
-//! - What cannot be added leaves the file as it was.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::tokens::{HASHED, Hasher, Holder, TokenBook, TokenLineError, is_token_name};
-
-/// Random bytes of a token: nobody guesses them.
-const RANDOM_BYTES: usize = 32;
+use crate::tokens::{HASHED, Hasher, Holder, TokenBook, TokenHash, TokenLineError, is_token_name};
 
 /// Why a file of tokens cannot be used.
 #[derive(Debug, Error)]
@@ -31,7 +25,7 @@ pub enum TokenFileError {
         path: PathBuf,
         /// What the system said.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Correct the line.
     #[error("{setting} {}", path.display())]
@@ -81,11 +75,11 @@ pub enum NewTokenError {
         path: PathBuf,
         /// What the system said.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// No random bits.
     #[error("the system gives no random numbers")]
-    Random(#[source] getrandom::Error),
+    Random(#[source] io::Error),
 }
 
 /// A token that nobody had before.
@@ -95,7 +89,12 @@ pub struct NewToken {
     pub token: String,
     /// Its line in the file, without the end of the line.
     pub line: String,
+    /// What has to be written behind the file.
+    pub appended: String,
 }
+
+/// What reading the file gave: its text, and the twelve bits of its mode.
+pub type TokenText = io::Result<(String, u32)>;
 
 /// A file of tokens.
 #[derive(Clone, Copy, Debug)]
@@ -109,59 +108,57 @@ pub struct TokenFile<'a> {
 }
 
 impl TokenFile<'_> {
-    /// Reads it.
+    /// Judges what reading it gave.
     /// # Errors
     /// [`TokenFileError`].
-    pub fn read<H: Holder>(&self) -> Result<TokenBook<H>, TokenFileError> {
-        self.text_and_book().map(|(_, book)| book)
+    pub fn book<H: Holder>(&self, read: TokenText) -> Result<TokenBook<H>, TokenFileError> {
+        self.text_and_book(read).map(|(_, book)| book)
     }
 
-    fn text_and_book<H: Holder>(&self) -> Result<(String, TokenBook<H>), TokenFileError> {
-        let Self { setting, path, .. } = *self;
-        let unreadable = |source| TokenFileError::Read {
+    fn text_and_book<H: Holder>(
+        &self,
+        read: TokenText,
+    ) -> Result<(String, TokenBook<H>), TokenFileError> {
+        let setting = self.setting;
+        let path = || self.path.to_owned();
+        let (text, mode) = read.map_err(|source| TokenFileError::Read {
             setting,
-            path: path.to_owned(),
-            source,
-        };
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let book = TokenBook::parse(&text, self.hash).map_err(|source| TokenFileError::Line {
-            setting,
-            path: path.to_owned(),
+            path: path(),
             source,
         })?;
-        let meta = std::fs::metadata(path).map_err(unreadable)?;
-        let mode = meta.permissions().mode() & 0o7777;
+        let book = TokenBook::parse(&text, self.hash).map_err(|source| TokenFileError::Line {
+            setting,
+            path: path(),
+            source,
+        })?;
         if book.has_plain() && mode & 0o007 != 0 {
             return Err(TokenFileError::Mode {
                 setting,
-                path: path.to_owned(),
+                path: path(),
                 mode,
             });
         }
         Ok((text, book))
     }
 
-    /// Makes a token for `name`, with `words` (`role=read`) behind it, and puts its hash behind the
-    /// lines of the file, which is made with mode 0640 when it is missing. With `dry_run` the file
-    /// stays as it is.
+    /// Makes a token for `name` of 32 random bytes, with `words` (`role=read`) behind it in the file.
+    /// `before`: what reading the file gave, where there is one.
     /// # Errors
-    /// [`NewTokenError`]; the file is as it was.
+    /// [`NewTokenError::File`], [`NewTokenError::Name`], [`NewTokenError::Twice`].
     pub fn add<H: Holder>(
         &self,
+        before: Option<TokenText>,
         name: &str,
         words: &[&str],
-        dry_run: bool,
+        random: TokenHash,
     ) -> Result<NewToken, NewTokenError> {
         if !is_token_name(name) {
             return Err(NewTokenError::Name);
         }
-        let path = self.path;
-        let before = match std::fs::exists(path) {
-            Ok(false) => String::new(),
-            _ => self.text_and_book::<H>()?.0,
+        let before = match before {
+            Some(read) => self.text_and_book::<H>(read)?.0,
+            None => String::new(),
         };
-        let mut random = [0; RANDOM_BYTES];
-        getrandom::fill(&mut random).map_err(NewTokenError::Random)?;
         let token = hexadecimal(&random);
         let mut line = format!("{name} {HASHED}{}", hexadecimal(&(self.hash)(&token)));
         for word in words {
@@ -171,29 +168,30 @@ impl TokenFile<'_> {
             true => "",
             false => "\n",
         };
-        let after = format!("{before}{gap}{line}\n");
+        let appended = format!("{gap}{line}\n");
+        let after = before + &appended;
         TokenBook::<H>::parse(&after, self.hash).map_err(|source| NewTokenError::Twice {
-            path: path.to_owned(),
+            path: self.path.to_owned(),
             source,
         })?;
-        if !dry_run {
-            append(path, &after[before.len()..]).map_err(|source| NewTokenError::Write {
-                path: path.to_owned(),
-                source,
-            })?;
+        Ok(NewToken {
+            token,
+            line,
+            appended,
+        })
+    }
+
+    /// The error of somebody who could not write it.
+    #[must_use]
+    pub fn not_written(&self, source: io::Error) -> NewTokenError {
+        NewTokenError::Write {
+            path: self.path.to_owned(),
+            source,
         }
-        Ok(NewToken { token, line })
     }
 }
 
-fn append(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut options = File::options();
-    let mut file = options.append(true).create(true).mode(0o640).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
+fn hexadecimal(bytes: &TokenHash) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -202,7 +200,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::LineFault;
-    use std::fs::Permissions;
 
     #[derive(Debug)]
     struct Guest;
@@ -220,73 +217,60 @@ mod tests {
     }
 
     /// Different for different tokens, which is all that counts here.
-    fn last_bytes(token: &str) -> [u8; 32] {
-        let mut hash = [0; 32];
+    fn last_bytes(token: &str) -> TokenHash {
+        let mut hash = TokenHash::default();
         for (to, from) in hash.iter_mut().zip(token.bytes().rev()) {
             *to = from;
         }
         hash
     }
 
-    fn file(path: &Path) -> TokenFile<'_> {
+    fn file() -> TokenFile<'static> {
         TokenFile {
             setting: "door.tokens",
-            path,
+            path: Path::new("/etc/door"),
             hash: last_bytes,
         }
     }
 
     #[test]
     fn a_token_that_was_added_opens_and_stands_nowhere() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tokens");
-        let tried = file(&path).add::<Guest>("ann", &[], true).unwrap();
-        assert!(!path.exists() && tried.line.starts_with("ann sha256:"));
-        let ann = file(&path).add::<Guest>("ann", &[], false).unwrap();
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+        let ann = file().add::<Guest>(None, "ann", &[], [1; 32]).unwrap();
+        assert_eq!(ann.appended, format!("{}\n", ann.line));
         // The last line of a file that somebody wrote by hand may have no end.
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, text.trim_end()).unwrap();
-        let bob = file(&path).add::<Guest>("bob", &["dance=yes"], false);
+        let before = Some(Ok((ann.line.clone(), 0o644)));
+        let bob = file().add::<Guest>(before, "bob", &["dance=yes"], [2; 32]);
         let bob = bob.unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = format!("{}{}", ann.line, bob.appended);
         assert_eq!(text, format!("{}\n{}\n", ann.line, bob.line));
-        assert!(bob.line.ends_with(" dance=yes") && ann.token != bob.token);
-        let book = file(&path).read::<Guest>().unwrap();
+        assert!(bob.line.ends_with(" dance=yes") && bob.token == "02".repeat(32));
+        let book = file().book::<Guest>(Ok((text.clone(), 0o644))).unwrap();
         for new in [ann, bob] {
-            assert_eq!(new.token.len(), 64);
             assert!(book.find(&last_bytes(&new.token)).is_some() && !text.contains(&new.token));
         }
     }
 
     #[test]
-    fn what_cannot_be_added_leaves_the_file_as_it_was() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tokens");
-        let add =
-            |name, words: &[&str]| file(&path).add::<Guest>(name, words, false).err().unwrap();
-        assert!(matches!(add("a b", &[]), NewTokenError::Name));
-        std::fs::write(&path, "ann plain:0123456789abcdef\n").unwrap();
-        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        let again = add("ann", &[]);
-        let NewTokenError::Twice { source, .. } = &again else {
-            panic!("{again:?}");
+    fn what_cannot_be_added_is_named() {
+        let text = "ann plain:0123456789abcdef\n";
+        let add = |name, mode, text: &str| {
+            let before = Some(Ok((text.to_owned(), mode)));
+            file().add::<Guest>(before, name, &[], [1; 32]).err()
+        };
+        assert!(matches!(add("a b", 0o640, text), Some(NewTokenError::Name)));
+        let Some(NewTokenError::Twice { source, .. }) = add("ann", 0o640, text) else {
+            panic!("ann is there");
         };
         assert_eq!((source.line, &source.what), (2, &LineFault::Twice(1)));
-        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        let open = add("bob", &[]).to_string();
+        let open = add("bob", 0o644, text).unwrap().to_string();
         assert!(
-            open.contains("door.tokens") && open.contains("0644"),
+            open.contains("door.tokens /etc/door has mode 0644"),
             "{open}"
         );
-        let text = "ann plain:0123456789abcdef\n";
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-        std::fs::write(&path, "ann\n").unwrap();
-        let line = add("bob", &[]);
-        assert!(matches!(
-            line,
-            NewTokenError::File(TokenFileError::Line { .. })
-        ));
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "ann\n");
+        let line = add("bob", 0o640, "ann\n");
+        let is_line = matches!(line, Some(NewTokenError::File(TokenFileError::Line { .. })));
+        assert!(is_line);
+        let gone = file().book::<Guest>(Err(io::ErrorKind::NotFound.into()));
+        assert!(matches!(gone, Err(TokenFileError::Read { .. })));
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! Invariant: a file that cannot be used changes nothing, the last good one stays in force.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use settings::{Holder, NewToken, NewTokenError, TokenBook, TokenFile, TokenFileError, TokenHash};
+use settings::{
+    Holder, NewToken, NewTokenError, TokenBook, TokenFile, TokenFileError, TokenHash, TokenText,
+};
 use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
@@ -96,10 +99,11 @@ pub fn read(path: &Path) -> Result<usize, TokenFileError> {
 }
 
 fn book(path: &Path) -> Result<Visitors, TokenFileError> {
-    token_file(path).read()
+    token_file(path).book(text_of(path))
 }
 
-/// Makes a token for `name` and puts its hash into the file; with `dry_run` into none.
+/// Makes a token for `name` and puts its hash into the file, which is made with mode 0640 when it is
+/// missing; with `dry_run` nothing is written.
 /// # Errors
 /// [`NewTokenError`]; the file is as it was.
 pub fn new_token(
@@ -109,7 +113,31 @@ pub fn new_token(
     dry_run: bool,
 ) -> Result<NewToken, NewTokenError> {
     let word = format!("role={}", role.as_str());
-    token_file(path).add::<Visitor>(name, &[&word], dry_run)
+    let file = token_file(path);
+    let before = match std::fs::exists(path) {
+        Ok(false) => None,
+        _ => Some(text_of(path)),
+    };
+    let mut random = TokenHash::default();
+    getrandom::fill(&mut random).map_err(|error| NewTokenError::Random(error.into()))?;
+    let new = file.add::<Visitor>(before, name, &[&word], random)?;
+    if !dry_run {
+        append(path, &new.appended).map_err(|source| file.not_written(source))?;
+    }
+    Ok(new)
+}
+
+fn text_of(path: &Path) -> TokenText {
+    let text = std::fs::read_to_string(path)?;
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    Ok((text, mode & 0o7777))
+}
+
+fn append(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::File::options();
+    let mut file = options.append(true).create(true).mode(0o640).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 /// Everybody who may come in.

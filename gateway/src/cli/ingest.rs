@@ -70,7 +70,7 @@ pub(super) fn act(
     Ok(())
 }
 
-fn say(new: &New, path: &Path, NewToken { token, line }: &NewToken) {
+fn say(new: &New, path: &Path, NewToken { token, line, .. }: &NewToken) {
     let file = path.display().to_string();
     if new.json {
         output::line(&json!({

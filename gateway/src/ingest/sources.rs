@@ -3,11 +3,13 @@
 //! Invariant: a file that cannot be used changes nothing, the last good one stays in force.
 
 use std::collections::HashMap;
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use settings::{NewToken, NewTokenError, TokenFile, TokenFileError};
+use settings::{NewToken, NewTokenError, TokenFile, TokenFileError, TokenHash, TokenText};
 
 use super::rate::Bucket;
 use super::tokens::{self, Source, TokenBook};
@@ -26,14 +28,39 @@ fn token_file(path: &Path) -> TokenFile<'_> {
 /// # Errors
 /// [`TokenFileError`].
 pub fn read(path: &Path) -> Result<TokenBook, TokenFileError> {
-    token_file(path).read()
+    token_file(path).book(text_of(path))
 }
 
-/// Makes a token for `name` and puts its hash into the file; with `dry_run` into none.
+/// Makes a token for `name` and puts its hash into the file, which is made with mode 0640 when it is
+/// missing; with `dry_run` nothing is written.
 /// # Errors
 /// [`NewTokenError`]; the file is as it was.
 pub fn new_token(name: &str, path: &Path, dry_run: bool) -> Result<NewToken, NewTokenError> {
-    token_file(path).add::<Source>(name, &[], dry_run)
+    let file = token_file(path);
+    let before = match std::fs::exists(path) {
+        Ok(false) => None,
+        _ => Some(text_of(path)),
+    };
+    let mut random = TokenHash::default();
+    getrandom::fill(&mut random).map_err(|error| NewTokenError::Random(error.into()))?;
+    let new = file.add::<Source>(before, name, &[], random)?;
+    if !dry_run {
+        append(path, &new.appended).map_err(|source| file.not_written(source))?;
+    }
+    Ok(new)
+}
+
+fn text_of(path: &Path) -> TokenText {
+    let text = std::fs::read_to_string(path)?;
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    Ok((text, mode & 0o7777))
+}
+
+fn append(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::File::options();
+    let mut file = options.append(true).create(true).mode(0o640).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 /// Everybody who may post.
