@@ -159,6 +159,11 @@ fn seeds_that_lost_records_once() {
         (103_250, offline(100, 100)),
         // A segment half overwritten that the cursor knew to be settled.
         (20_897, Trouble::Crashes),
+        // The copy that could not be written counted as newer than the second one, which was.
+        (1_795_364_739_122_104_435, anything),
+        // A last commit was gone before it could be repeated, and what was gone back to was a try that
+        // failed before the commits in front of it.
+        (1_795_364_744_311_627_531, tenth),
     ] {
         run(seed, trouble).unwrap();
     }

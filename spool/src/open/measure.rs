@@ -47,6 +47,7 @@ pub(super) fn measure<F: Fs>(
         of_key.sort_by_key(|h| (h.header.order, h.header.id));
         let entry = cursor.entries.get(&key).cloned().unwrap_or_default();
         let (durable_to, closed) = (entry.tail, entry.closed());
+        let of_key = prefer_whole(fs, geometry, of_key, found);
         let mut of_key = prefer_originals(fs, geometry, durable_to, of_key, found);
         // A header alone says nothing about the segment before it: its commit may be missing
         // because it was cut, and what it was to repeat stands in that segment.
@@ -90,6 +91,34 @@ pub(super) fn measure<F: Fs>(
     // Of one place the earlier positions come first.
     let first = |s: &Segment| s.parts.first().map(|part| part.first);
     found.segments.sort_by_key(|s| (s.place, first(s), s.id));
+}
+
+/// Puts segments with a torn header aside while what they hold stands in a whole one. Nobody was ever told
+/// that it is durable there, and its place is not known: where a last commit was to be repeated and could
+/// not be written, the torn copy would count as newer than the one that could.
+fn prefer_whole<F: Fs>(
+    fs: &F,
+    geometry: &Geometry,
+    of_key: Vec<Headed>,
+    found: &mut Found,
+) -> Vec<Headed> {
+    let reaches = |h: &Headed| {
+        let mut last = None;
+        let walked = walk_whole(fs, geometry, h, |commit, _| last = Some(commit.last));
+        walked.ok().and(last)
+    };
+    let (whole, torn): (Vec<_>, Vec<_>) = of_key.iter().partition(|h| !h.is_torn);
+    let is_spare = |torn: &&Headed| {
+        let firsts = whole.iter().map(|h| h.header.first);
+        let nearest = firsts.filter(|first| *first <= torn.header.first).max();
+        let mut beside = whole.iter().filter(|h| Some(h.header.first) == nearest);
+        reaches(torn).is_some_and(|last| beside.any(|h| reaches(h) >= Some(last)))
+    };
+    let spare: Vec<u64> = torn.into_iter().filter(is_spare).map(|h| h.slot).collect();
+    let (spare, kept) = of_key.into_iter().partition(|h| spare.contains(&h.slot));
+    let spare: Vec<Headed> = spare;
+    found.held.extend(spare.iter().map(Headed::free));
+    kept
 }
 
 /// Puts copies of a last commit aside while the commit can be read where its own writer put it. If it
@@ -285,6 +314,7 @@ pub(super) fn measure_held<F: Fs>(fs: &F, geometry: &Geometry, held: &Free) -> H
         slot: held.slot,
         header: held.header,
         file_bytes: held.file_bytes,
+        is_torn: false,
     };
     measure_tail(fs, geometry, &headed, &SettledRanges::new(), &mut found);
     match found.segments.pop().zip(found.tails.pop()) {

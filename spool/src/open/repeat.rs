@@ -101,7 +101,15 @@ impl<F: Fs> SpoolWriter<F> {
         let Some(commit) = read else {
             // It was in memory alone and is gone already.
             self.shorten(tail, segment);
-            return self.fall_back(tail.part.spool, held, fallen_back);
+            // What its own writer put before it was acknowledged, so whatever begins no later than that
+            // was a try that failed.
+            let stays = segment
+                .parts
+                .iter()
+                .any(|part| part.first < tail.part.first);
+            let may_follow = |held: &&&Free| !stays || held.header.first >= tail.part.first;
+            let held: Vec<&Free> = held.iter().filter(may_follow).copied().collect();
+            return self.fall_back(tail.part.spool, &held, fallen_back);
         };
         let mut tried = 0;
         loop {

@@ -75,6 +75,9 @@ pub(super) struct Headed {
     pub(super) slot: u64,
     pub(super) header: SegmentHeader,
     pub(super) file_bytes: u64,
+    /// The header is what its commits say: it was never written whole, so its writer was never told that
+    /// it is durable.
+    pub(super) is_torn: bool,
 }
 
 impl Headed {
@@ -177,6 +180,7 @@ fn read_headers<F: Fs>(
                 slot,
                 header,
                 file_bytes: file_bytes.min(u64::MAX - geometry.segment_bytes),
+                is_torn: false,
             }),
             Err(HeaderError::Newer { version }) => {
                 return Err(SpoolError::Newer {
@@ -226,6 +230,7 @@ fn rescue<F: Fs>(
                 slot,
                 header,
                 file_bytes,
+                is_torn,
             });
         }
         // Nothing in it was ever acknowledged: that needs a header that was synced whole.
