@@ -12,7 +12,7 @@ use tests::tables::{Tables, eventually};
 
 pub(super) const PATTERN: &str = "mqtt_stream:*";
 /// The founding name: the pattern matches it.
-pub(super) const COPIES: &str = "mqtt_stream:failed";
+pub(super) const COPIES: &str = "mqtt_stream:put:aside";
 /// As a name that would be a sensor's.
 pub(super) const ROOM: &str = "mqtt_stream:room-1:temperature";
 
