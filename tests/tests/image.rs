@@ -145,9 +145,10 @@ async fn a_box_with_32_bits_starts_and_answers() -> Result<()> {
     };
     flashed.machine.started("a", 1).await?;
     flashed.machine.run("uname -m").await?.with(0, "armv7l")?;
+    // The fleet calls until somebody answers; then the door is open for one that calls once.
+    flashed.acked(50).await?;
     let mut tracker = Tracker::connect(flashed.machine.tcp_addr(), IMEI).await?;
     ensure!(tracker.login().await?, "0x01 to a login");
-    flashed.acked(50).await?;
     flashed.judge(PATIENCE).await?;
     Ok(())
 }
