@@ -361,10 +361,9 @@ impl Database {
             sqlx::query("SELECT 1").execute(&mut *connection).await
         };
         match timeout(ANSWER_TIMEOUT, asking).await {
-            Ok(Ok(_)) => Some(true),
-            // A server that is gone, or hangs, has the pool wait as well.
-            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_) if was_busy => None,
-            Ok(Err(_)) | Err(_) => Some(false),
+            Ok(answer) => Some(answer.is_ok()),
+            // For a server that is gone, or hangs, the pool waits as for one that is busy.
+            Err(_) => (!was_busy).then_some(false),
         }
     }
 
