@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::fleet::{Fleet, FleetConfig};
 use crate::ledger::Ledger;
 use crate::processes::{Road, RoadOptions, Setting};
-use crate::servers::Redis;
+use crate::servers::{Postgres, Redis};
 use crate::tables::{Tables, eventually};
 
 /// How long the last rows may take; waiting ends as soon as they are there.
@@ -77,6 +77,44 @@ impl Drive {
     /// When the road uses somebody else's.
     pub fn redis(&mut self) -> Result<&mut Redis> {
         self.road.redis.as_mut().context("the Redis is not ours")
+    }
+
+    /// The PostgreSQL on the road.
+    ///
+    /// # Errors
+    /// When the road uses somebody else's.
+    pub fn postgres(&mut self) -> Result<&mut Postgres> {
+        let postgres = self.road.postgres.as_mut();
+        postgres.context("the PostgreSQL is not ours")
+    }
+
+    /// Kills the gateway again and again, each time so many records later, and goes on.
+    ///
+    /// # Errors
+    /// When it does not come up, or trackers are not ACKed.
+    pub async fn kill_gateway(&mut self, moments: &[u64]) -> Result<()> {
+        for later in moments {
+            self.acked(*later).await?;
+            self.road.gateway.kill9()?;
+            self.road.gateway.restart().await?;
+            self.acked(50).await?;
+        }
+        Ok(())
+    }
+
+    /// Kills the cloud again and again, each time so many ACKed records after a row, and goes on.
+    ///
+    /// # Errors
+    /// When it does not come up, or rows do not arrive.
+    pub async fn kill_cloud(&mut self, moments: &[u64]) -> Result<()> {
+        for later in moments {
+            self.stored(1).await?;
+            self.acked(*later).await?;
+            self.road.cloud.kill9()?;
+            self.acked(50).await?; // trackers do not notice
+            self.road.cloud.restart().await?;
+        }
+        self.stored(150).await
     }
 
     /// Waits until trackers have so many more records ACKed.

@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tests::drive::{Drive, PATIENCE, options};
 use tests::processes::Cloud;
-use tests::servers::Postgres;
 use tests::tables::eventually;
 
 /// When to kill, in records ACKed after the last rows were seen: a kill right behind a COMMIT would
@@ -21,12 +20,7 @@ const MOMENTS: [u64; 6] = [1, 40, 80, 120, 160, 200];
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_the_gateway_loses_nothing_acked() -> Result<()> {
     let mut drive = Drive::start(options()).await?;
-    for later in MOMENTS {
-        drive.acked(later).await?;
-        drive.road.gateway.kill9()?;
-        drive.road.gateway.restart().await?;
-        drive.acked(50).await?;
-    }
+    drive.kill_gateway(&MOMENTS).await?;
     drive.judge().await?;
     Ok(())
 }
@@ -34,14 +28,7 @@ async fn killing_the_gateway_loses_nothing_acked() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_the_cloud_loses_nothing_and_doubles_nothing() -> Result<()> {
     let mut drive = Drive::start(options()).await?;
-    for later in MOMENTS {
-        drive.stored(1).await?;
-        drive.acked(later).await?;
-        drive.road.cloud.kill9()?;
-        drive.acked(50).await?; // trackers do not notice
-        drive.road.cloud.restart().await?;
-    }
-    drive.stored(150).await?;
+    drive.kill_cloud(&MOMENTS).await?;
     drive.judge().await?;
     Ok(())
 }
@@ -82,14 +69,10 @@ async fn an_emptied_redis_loses_nothing() -> Result<()> {
     Ok(())
 }
 
-fn postgres(drive: &mut Drive) -> Result<&mut Postgres> {
-    drive.road.postgres.as_mut().context("our own")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_database_is_sat_out_and_trackers_are_still_acked() -> Result<()> {
     let mut drive = Drive::start(options()).await?;
-    postgres(&mut drive)?.stop().await?;
+    drive.postgres()?.stop().await?;
     drive.acked(500).await?;
     let errors =
         async |cloud: &Cloud| anyhow::Ok(cloud.status().await?["stats"]["errors"].as_u64());
@@ -98,11 +81,11 @@ async fn a_stopped_database_is_sat_out_and_trackers_are_still_acked() -> Result<
         Ok(errors(&drive.road.cloud).await? > before)
     })
     .await?;
-    postgres(&mut drive)?.restart().await?;
+    drive.postgres()?.restart().await?;
     drive.stored(500).await?;
-    postgres(&mut drive)?.kill9()?;
+    drive.postgres()?.kill9()?;
     drive.acked(200).await?;
-    postgres(&mut drive)?.restart().await?;
+    drive.postgres()?.restart().await?;
     drive.judge().await?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The database goes back in time, as when a standby that lagged is promoted.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use cloud::store::Writer;
 use contract::keys::STREAM_TELTONIKA;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -8,20 +8,15 @@ use tests::batches::{Sent, SpoolOf, migrated};
 use tests::drive::{Drive, PATIENCE, options};
 use tests::fail_points::{Scenario, arm, died, of};
 use tests::items::admin;
-use tests::servers::Postgres;
 use tests::tables::{Tables, eventually};
 
 use super::{ends_well, log_bytes, logged, metric};
 
 const TOLD: &str = "the database went back in time";
 
-fn postgres(drive: &mut Drive) -> Result<&mut Postgres> {
-    drive.road.postgres.as_mut().context("our own")
-}
-
 /// Drives on behind a copy, until gateways may have forgotten what the copy lacks.
 async fn beyond_a_copy(drive: &mut Drive) -> Result<()> {
-    postgres(drive)?.keep_copy().await?;
+    drive.postgres()?.keep_copy().await?;
     drive.stored(600).await?;
     // Seconds at the fleet's pace, in which the gateway looks at its floor several times.
     drive.acked(1_000).await
@@ -32,7 +27,7 @@ async fn what_a_database_gone_back_lacks_is_stored_again_from_redis() -> Result<
     let mut drive = Drive::start(options()).await?;
     beyond_a_copy(&mut drive).await?;
     let before = log_bytes(&drive.road.cloud)?;
-    postgres(&mut drive)?.go_back().await?;
+    drive.postgres()?.go_back().await?;
     logged(&drive.road.cloud, before, TOLD).await?;
     drive.stored(300).await?;
     ends_well(&drive).await?;
@@ -52,7 +47,7 @@ async fn killed_while_it_hands_out_again_it_begins_anew() -> Result<()> {
     for name in of(Scenario::Setback)? {
         arm(&mut drive.road.cloud, name, 1).await;
         beyond_a_copy(&mut drive).await?;
-        postgres(&mut drive)?.go_back().await?;
+        drive.postgres()?.go_back().await?;
         died(&mut drive.road.cloud, name).await?;
         // What was handed out may be stored before the new process compares, and then nothing is
         // lacking: nobody stores anything until it has said so.
@@ -88,7 +83,7 @@ async fn what_redis_no_longer_holds_either_is_counted_as_missing() -> Result<()>
     let positions = "SELECT sum(last_seq - first_seq + 1)::bigint FROM settled";
     let (had,): (i64,) = drive.tables.one(positions).await?;
     let before = log_bytes(&drive.road.cloud)?;
-    postgres(&mut drive)?.go_back().await?;
+    drive.postgres()?.go_back().await?;
     logged(&drive.road.cloud, before, TOLD).await?;
     let cloud = &drive.road.cloud;
     eventually("it says how much", async || {

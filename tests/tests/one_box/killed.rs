@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use tests::drive::Drive;
 use tests::fail_points::{arm, died};
-use tests::servers::Postgres;
 use tests::tables::eventually;
 
 use super::{direct, ends_well, uplink};
@@ -26,14 +25,7 @@ const PLACES: [&str; 6] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_the_cloud_loses_nothing_and_doubles_nothing() -> Result<()> {
     let mut drive = Drive::start(direct()).await?;
-    for later in MOMENTS {
-        drive.stored(1).await?;
-        drive.acked(later).await?;
-        drive.road.cloud.kill9()?;
-        drive.acked(50).await?; // trackers do not notice
-        drive.road.cloud.restart().await?;
-    }
-    drive.stored(150).await?;
+    drive.kill_cloud(&MOMENTS).await?;
     ends_well(&drive).await?;
     Ok(())
 }
@@ -61,25 +53,13 @@ async fn another_cloud_is_given_everything_at_once() -> Result<()> {
         ("uplink.retry_max", "1s".into()),
     ];
     let mut drive = Drive::start(options).await?;
-    drive
-        .road
-        .postgres
-        .as_mut()
-        .context("our own")?
-        .stop()
-        .await?;
+    drive.postgres()?.stop().await?;
     eventually("much is on its way", async || {
         Ok(uplink(&drive.road, "in_flight_bytes").await?.as_u64() > Some(30_000))
     })
     .await?;
     drive.road.cloud.kill9()?;
-    drive
-        .road
-        .postgres
-        .as_mut()
-        .context("our own")?
-        .restart()
-        .await?;
+    drive.postgres()?.restart().await?;
     drive.road.cloud.restart().await?;
     drive.caught_up().await?;
     ends_well(&drive).await?;
@@ -89,35 +69,26 @@ async fn another_cloud_is_given_everything_at_once() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_the_gateway_loses_nothing_acked() -> Result<()> {
     let mut drive = Drive::start(direct()).await?;
-    for later in MOMENTS {
-        drive.acked(later).await?;
-        drive.road.gateway.kill9()?;
-        drive.road.gateway.restart().await?;
-        drive.acked(50).await?;
-    }
+    drive.kill_gateway(&MOMENTS).await?;
     ends_well(&drive).await?;
     Ok(())
-}
-
-fn postgres(drive: &mut Drive) -> Result<&mut Postgres> {
-    drive.road.postgres.as_mut().context("our own")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_or_killed_database_is_sat_out() -> Result<()> {
     let mut drive = Drive::start(direct()).await?;
-    postgres(&mut drive)?.stop().await?;
+    drive.postgres()?.stop().await?;
     drive.acked(500).await?;
     let is_up = uplink(&drive.road, "connected").await?;
     ensure!(is_up == true, "the socket answers all the while");
-    postgres(&mut drive)?.restart().await?;
+    drive.postgres()?.restart().await?;
     drive.stored(500).await?;
-    postgres(&mut drive)?.kill9()?;
+    drive.postgres()?.kill9()?;
     drive.acked(200).await?;
     // Both at once: what the cloud had taken is gone with it.
     drive.road.cloud.kill9()?;
     drive.acked(100).await?;
-    postgres(&mut drive)?.restart().await?;
+    drive.postgres()?.restart().await?;
     drive.road.cloud.restart().await?;
     drive.stored(300).await?;
     ends_well(&drive).await?;
