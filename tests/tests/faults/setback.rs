@@ -8,6 +8,7 @@ use tests::batches::{Sent, SpoolOf, migrated};
 use tests::drive::{Drive, PATIENCE, options};
 use tests::fail_points::{Scenario, arm, died, of};
 use tests::items::admin;
+use tests::servers::Postgres;
 use tests::tables::{Tables, eventually};
 
 use super::{ends_well, log_bytes, logged, metric};
