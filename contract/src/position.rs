@@ -12,7 +12,7 @@
 mod pack;
 mod unpack;
 
-pub use pack::{pack, pack_some};
+pub use pack::{Packed, join_some, pack};
 pub use unpack::{unpack, unpack_one, unpack_placed};
 
 use serde_json::{Map, Value};
@@ -105,7 +105,7 @@ pub enum PositionError {
         /// How many there were.
         positions: usize,
     },
-    /// Put the rest into another envelope: [`pack_some`] says how many go in.
+    /// Put the rest into another envelope: [`join_some`] says how many go in.
     #[error("{bytes} bytes of positions in one envelope; {PACKED_BYTES_MAX} is the most")]
     TooLarge {
         /// Their size, or that of the first that was too much.
@@ -153,6 +153,14 @@ impl Position {
     /// # Errors
     /// [`Impossible`]: the first thing that cannot be.
     pub fn check(&self) -> Result<(), Impossible> {
+        self.check_with(named(&self.attributes))
+    }
+
+    /// As [`Position::check`], of these attributes.
+    fn check_with<'a>(
+        &self,
+        attributes: impl IntoIterator<Item = Member<'a>>,
+    ) -> Result<(), Impossible> {
         if !(0..=TIME_MS_MAX).contains(&self.time_ms) {
             return Err(Impossible::Time(self.time_ms));
         }
@@ -176,13 +184,20 @@ impl Position {
             }
         }
         let mut left = (ATTRIBUTES_MAX, ATTRIBUTES_BYTES_MAX);
-        check_members(&self.attributes, &mut left, 1)
+        check_members(attributes, &mut left, 1)
     }
 }
 
+/// An attribute: its name and its value.
+type Member<'a> = (&'a str, &'a Value);
+
+fn named(members: &Map<String, Value>) -> impl DoubleEndedIterator<Item = Member<'_>> {
+    members.iter().map(|(name, value)| (name.as_str(), value))
+}
+
 /// `left`: how many attributes, and how many bytes of text, there may still be.
-fn check_members(
-    members: &Map<String, Value>,
+fn check_members<'a>(
+    members: impl IntoIterator<Item = Member<'a>>,
     left: &mut (usize, usize),
     depth: usize,
 ) -> Result<(), Impossible> {
@@ -206,7 +221,7 @@ fn check_value(value: &Value, left: &mut (usize, usize), depth: usize) -> Result
         Value::Array(values) => values
             .iter()
             .try_for_each(|value| check_value(value, left, depth + 1)),
-        Value::Object(members) => check_members(members, left, depth + 1),
+        Value::Object(members) => check_members(named(members), left, depth + 1),
         Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
     }
 }

@@ -108,10 +108,11 @@ proptest! {
     fn what_does_not_go_into_one_goes_into_the_next(
         count in 1_usize..1200, bytes in 0_usize..ATTRIBUTES_BYTES_MAX - 1,
     ) {
-        let positions = vec![with(json!({ "t": "x".repeat(bytes) })); count];
+        let one = Packed::of(&with(json!({ "t": "x".repeat(bytes) }))).unwrap();
+        let positions = vec![one; count];
         let mut rest = positions.as_slice();
         while !rest.is_empty() {
-            let (some, packed) = pack_some(rest).unwrap();
+            let (some, packed) = join_some(rest);
             prop_assert!(packed.len() <= PACKED_BYTES_MAX && some <= POSITIONS_MAX);
             prop_assert_eq!(unpack(&packed).unwrap().len(), some);
             rest = &rest[some..];
@@ -132,6 +133,30 @@ fn the_order_of_attributes_and_a_minus_before_nought_change_nothing() {
         ..plain()
     };
     assert_eq!(pack(&[nought(0.0)]), pack(&[nought(-0.0)]));
+}
+
+#[test]
+fn attributes_beside_a_position_are_its_own() {
+    let own = with(json!({ "a": 1, "b": 2 }));
+    let more = [
+        ("c", json!(3)),
+        ("b", json!(4)),
+        ("d", json!({})),
+        ("c", json!([5])),
+    ];
+    let both = with(json!({ "a": 1, "b": 4, "c": [5], "d": {} }));
+    assert_eq!(Packed::with(&own, &more), Packed::of(&both));
+    let packed = Packed::of(&both).unwrap();
+    assert_eq!(unpack_one(packed.bytes()), Ok(both));
+    // Of one name only the last is there to be judged.
+    let twice = [("a", json!("\0")), ("a", json!(""))];
+    assert!(Packed::with(&plain(), &twice).is_ok());
+    assert!(Packed::with(&plain(), &twice[..1]).is_err());
+    let many: Vec<_> = (0..=ATTRIBUTES_MAX)
+        .map(|at| (at.to_string(), json!(at)))
+        .collect();
+    assert!(Packed::with(&plain(), &many[1..]).is_ok());
+    assert_eq!(Packed::with(&plain(), &many), Err(Impossible::Attributes));
 }
 
 #[test]
@@ -202,7 +227,9 @@ fn too_many_none_and_newer_are_told_apart() {
     let many = vec![plain(); POSITIONS_MAX + 1];
     let too_many = PositionError::TooMany { positions: 513 };
     assert_eq!(pack(&many), Err(too_many.clone()));
-    assert_eq!(pack_some(&many).unwrap().0, POSITIONS_MAX);
+    let packed = vec![Packed::of(&plain()).unwrap(); POSITIONS_MAX + 1];
+    assert_eq!(join_some(&packed).0, POSITIONS_MAX);
+    assert_eq!(join_some(&[]).0, 0);
     let large = vec![with(json!({ "a": "x".repeat(4000) })); 20];
     assert!(matches!(pack(&large), Err(PositionError::TooLarge { .. })));
     // A newer version may look as it likes behind its number.

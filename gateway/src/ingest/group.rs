@@ -6,25 +6,19 @@
 
 use std::collections::HashMap;
 
-use contract::position::{Position, PositionError, pack_some};
+use contract::position::{Packed, join_some};
 use contract::{Device, Kind, Lane, Transport};
 
 use super::read::Item;
 use crate::spool::Append;
 
 /// Frames for the spool, in the order in which their devices came first.
-/// # Errors
-/// [`PositionError::Impossible`]: an item that was not checked.
-pub(super) fn frames(
-    items: Vec<Item>,
-    lane: Lane,
-    received_at_ms: u64,
-) -> Result<Vec<Append>, PositionError> {
+pub(super) fn frames(items: Vec<Item>, lane: Lane, received_at_ms: u64) -> Vec<Append> {
     let mut frames = Vec::new();
     for (device, positions) in by_device(items) {
         let mut rest = positions.as_slice();
         while !rest.is_empty() {
-            let (count, bytes) = pack_some(rest)?;
+            let (count, bytes) = join_some(rest);
             rest = &rest[count..];
             frames.push(Append {
                 device: device.clone(),
@@ -38,11 +32,11 @@ pub(super) fn frames(
             });
         }
     }
-    Ok(frames)
+    frames
 }
 
-fn by_device(items: Vec<Item>) -> Vec<(Device, Vec<Position>)> {
-    let mut groups: Vec<(Device, Vec<Position>)> = Vec::new();
+fn by_device(items: Vec<Item>) -> Vec<(Device, Vec<Packed>)> {
+    let mut groups: Vec<(Device, Vec<Packed>)> = Vec::new();
     let mut places: HashMap<Device, usize> = HashMap::new();
     for item in items {
         let place = places.get(&item.device).copied();
@@ -61,7 +55,7 @@ fn by_device(items: Vec<Item>) -> Vec<(Device, Vec<Position>)> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use contract::position::{POSITIONS_MAX, unpack};
+    use contract::position::{POSITIONS_MAX, Position, unpack};
     use proptest::prelude::*;
 
     proptest! {
@@ -75,9 +69,10 @@ mod tests {
                 if at % 100 == 0 {
                     position.attributes.insert("note".into(), "x".repeat(attribute).into());
                 }
-                Item { device: Device::Text(format!("device-{device}")), position }
+                let device = Device::Text(format!("device-{device}"));
+                Item { device, position: Packed::of(&position).unwrap() }
             }).collect();
-            let frames = frames(items, Lane::Bulk, 9).unwrap();
+            let frames = frames(items, Lane::Bulk, 9);
             let mut kept = vec![Vec::new(); 4];
             for frame in &frames {
                 let positions = unpack(&frame.bytes).unwrap();

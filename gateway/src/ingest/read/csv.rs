@@ -6,7 +6,7 @@
 //! nothing. Source of the form: RFC 4180.
 
 use contract::Device;
-use serde_json::{Map, Number};
+use serde_json::Number;
 
 use super::item::{Field, Fields};
 use super::osmand::guessed;
@@ -90,10 +90,10 @@ fn one(
     if row.as_slice().len() > ITEM_BYTES_MAX {
         return Err(format!("larger than {ITEM_BYTES_MAX} bytes"));
     }
-    let (mut fields, mut attributes) = (Fields::default(), Map::new());
+    let (mut fields, mut attributes) = (Fields::default(), Vec::new());
     for (name, cell) in names.iter().zip(row).filter(|(_, cell)| !cell.is_empty()) {
         if let Some(attribute) = name.strip_prefix(ATTRIBUTE) {
-            attributes.insert(attribute.to_owned(), guessed(cell));
+            attributes.push((attribute.into(), guessed(cell)));
             continue;
         }
         let is_number = NAMES[NUMBERS_FROM..].contains(&name);
@@ -104,6 +104,6 @@ fn one(
         };
         fields.take(name, value)?;
     }
-    fields.take("attributes", Field::Object(attributes))?;
+    fields.take("attributes", Field::Members(attributes))?;
     fields.item(device)
 }

@@ -11,8 +11,7 @@ use std::fmt;
 use codec::Imei;
 use contract::Device;
 use contract::envelope::DEVICE_TEXT_BYTES_MAX;
-use contract::position::Position;
-use serde::de::value::MapAccessDeserializer;
+use contract::position::{Packed, Position};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -27,15 +26,15 @@ pub(super) enum Field<'a> {
     Number(Number),
     /// A text.
     Text(Cow<'a, str>),
-    /// An object.
-    Object(Map<String, Value>),
+    /// An object: its members, in their order.
+    Members(Vec<(Cow<'a, str>, Value)>),
     /// What no field may be.
     Other,
 }
 
 /// The fields of an item, as far as they were read.
 #[derive(Default)]
-pub(super) struct Fields {
+pub(super) struct Fields<'a> {
     device: Option<Device>,
     time_ms: Option<i64>,
     latitude: Option<f64>,
@@ -44,14 +43,14 @@ pub(super) struct Fields {
     heading_deg: Option<f64>,
     speed_kmh: Option<f64>,
     accuracy_m: Option<f64>,
-    attributes: Option<Map<String, Value>>,
+    attributes: Option<Vec<(Cow<'a, str>, Value)>>,
 }
 
-impl Fields {
+impl<'a> Fields<'a> {
     /// Takes one field; a null one is none.
     /// # Errors
     /// Why not, in words.
-    pub(super) fn take(&mut self, name: &str, value: Field<'_>) -> Result<(), String> {
+    pub(super) fn take(&mut self, name: &str, value: Field<'a>) -> Result<(), String> {
         if matches!(value, Field::Null) {
             return Ok(());
         }
@@ -69,7 +68,7 @@ impl Fields {
             "speed_kmh" => once(&mut self.speed_kmh, name, number(name, &value)?),
             "accuracy_m" => once(&mut self.accuracy_m, name, number(name, &value)?),
             "attributes" => match value {
-                Field::Object(named) => once(&mut self.attributes, name, named),
+                Field::Members(members) => once(&mut self.attributes, name, members),
                 _ => Err("attributes is an object".to_owned()),
             },
             other => {
@@ -93,34 +92,36 @@ impl Fields {
             heading_deg: self.heading_deg,
             speed_kmh: self.speed_kmh,
             accuracy_m: self.accuracy_m,
-            attributes: self.attributes.unwrap_or_default(),
+            attributes: Map::new(),
         };
-        checked(device, position)
+        let attributes = self.attributes.unwrap_or_default();
+        let position = Packed::with(&position, &attributes).map_err(|why| why.to_string())?;
+        Ok(Item { device, position })
     }
 }
 
 /// An object on its way in, field by field: a tree of it would take longer to build than all the rest.
 /// What is wrong with a field is remembered, and what is behind it passed over.
-pub(super) struct Object(Result<Fields, String>);
+pub(super) struct Object<'a>(Result<Fields<'a>, String>);
 
-impl Object {
+impl Object<'_> {
     /// As [`Fields::item`].
     pub(super) fn item(self, device: Option<&Device>) -> Result<Item, String> {
         self.0?.item(device)
     }
 }
 
-impl<'de> Deserialize<'de> for Object {
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
-            type Value = Object;
+            type Value = Object<'de>;
 
             fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
                 to.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
                 let mut fields = Fields::default();
                 while let Some(Text(name)) = map.next_key()? {
                     let taken = fields.take(&name, map.next_value()?);
@@ -204,8 +205,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Field<'a> {
                 Ok(Field::Other)
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Field<'de>, A::Error> {
-                Map::deserialize(MapAccessDeserializer::new(map)).map(Field::Object)
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Text(name), value)) = map.next_entry()? {
+                    members.push((name, value));
+                }
+                Ok(Field::Members(members))
             }
         }
         from.deserialize_any(Reader)
@@ -214,7 +219,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Field<'a> {
 
 /// The last word about an item, whatever it came in.
 pub(super) fn checked(device: Device, position: Position) -> Result<Item, String> {
-    position.check().map_err(|why| why.to_string())?;
+    let position = Packed::of(&position).map_err(|why| why.to_string())?;
     Ok(Item { device, position })
 }
 

@@ -9,6 +9,7 @@
 
 use contract::Device;
 use serde::de::IgnoredAny;
+use serde_json::Deserializer;
 
 use super::item::Object;
 use super::{BodyError, ITEM_BYTES_MAX, Item, Sink};
@@ -19,6 +20,8 @@ pub(super) fn array(
     device: Option<&Device>,
     sink: &mut Sink<'_>,
 ) -> Result<(), BodyError> {
+    // JSON between systems is UTF-8 (RFC 8259, section 8.1). Judged once, not for every text in it.
+    let body = std::str::from_utf8(body).map_err(BodyError::malformed)?;
     let mut cut = Cut { body, at: 0 };
     match cut.next_sign() {
         Some(b'[') => cut.at += 1,
@@ -71,34 +74,34 @@ fn one(item: &[u8], device: Option<&Device>) -> Result<Result<Item, String>, ser
         serde_json::from_slice::<IgnoredAny>(item)?;
         return Ok(Err("an item is an object".to_owned()));
     }
-    let object: Object = serde_json::from_slice(item)?;
+    let object: Object<'_> = serde_json::from_slice(item)?;
     Ok(object.item(device))
 }
 
 /// A place in the body.
 struct Cut<'a> {
-    body: &'a [u8],
+    body: &'a str,
     at: usize,
 }
 
 impl<'a> Cut<'a> {
     /// The next byte that is no white space; stays in front of it.
     fn next_sign(&mut self) -> Option<u8> {
-        let rest = self.body.get(self.at..)?;
+        let rest = self.body.as_bytes().get(self.at..)?;
         let space = rest
             .iter()
             .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
         self.at += space.count();
-        self.body.get(self.at).copied()
+        self.body.as_bytes().get(self.at).copied()
     }
 
     /// The next item. A plain one is read where it stands, and its end is where reading it ends. Of any
     /// other the end is looked for first: it may be larger than an item is, or no object, or no JSON.
     fn read(&mut self, device: Option<&Device>) -> Result<Result<Item, String>, BodyError> {
         self.next_sign();
-        let rest = &self.body[self.at..];
-        let rest = &rest[..rest.len().min(ITEM_BYTES_MAX)];
-        let mut objects = serde_json::Deserializer::from_slice(rest).into_iter::<Object>();
+        let end = self.body.floor_char_boundary(self.at + ITEM_BYTES_MAX);
+        let begun = Deserializer::from_str(&self.body[self.at..end]);
+        let mut objects = begun.into_iter::<Object<'_>>();
         if let Some(Ok(object)) = objects.next() {
             self.at += objects.byte_offset();
             return Ok(object.item(device));
@@ -111,7 +114,7 @@ impl<'a> Cut<'a> {
         self.next_sign();
         let from = self.at;
         let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
-        while let Some(byte) = self.body.get(self.at) {
+        while let Some(byte) = self.body.as_bytes().get(self.at) {
             match byte {
                 _ if is_escaped => is_escaped = false,
                 b'\\' if in_text => is_escaped = true,
@@ -130,7 +133,7 @@ impl<'a> Cut<'a> {
             }
             self.at += 1;
         }
-        let item = self.body[from..self.at].trim_ascii_end();
+        let item = self.body.as_bytes()[from..self.at].trim_ascii_end();
         if item.is_empty() || depth > 0 || in_text {
             return Err(self.wrong("an item"));
         }

@@ -16,9 +16,8 @@ mod json;
 mod msgpack;
 mod osmand;
 
-use contract::{Device, position::Position};
+use contract::{Device, position::Packed};
 use serde::Serialize;
-use serde_json::{Map, Value};
 use thiserror::Error;
 
 pub use osmand::{Params, osmand, osmand_json};
@@ -33,13 +32,10 @@ pub const UPLOAD_ITEMS_MAX: usize = 20_000;
 /// hundred times larger, and that must stay little.
 pub const ITEM_BYTES_MAX: usize = 16 * 1024;
 
-/// What an item takes in memory, its texts and attributes left out.
+/// What an item takes in memory, its positions left out: its device, or why it is rejected.
 const ENTRY_BYTES: usize = 256;
 
-/// What an attribute takes, its texts left out: a node of a tree that is half full, and a name.
-const ATTRIBUTE_BYTES: usize = 160;
-
-/// Memory for attributes is asked for in such pieces.
+/// Memory for positions is asked for in such pieces.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// The form of a body.
@@ -87,11 +83,11 @@ impl Form {
         }
     }
 
-    /// What reading `length` bytes of it takes at most, beside them: every item with its texts, and
-    /// the frames they become. What attributes take is asked for while they are read.
+    /// What the items of `length` bytes of it take at most, their positions left out: what those take
+    /// is asked for while they are read, because the names of a table stand in every one of them.
     #[must_use]
     pub fn bytes_needed(self, length: usize) -> usize {
-        2 * length + (length / 2).min(self.items_max()) * ENTRY_BYTES
+        (length / 2).min(self.items_max()) * ENTRY_BYTES
     }
 }
 
@@ -100,8 +96,8 @@ impl Form {
 pub struct Item {
     /// Whose.
     pub device: Device,
-    /// Where and when.
-    pub position: Position,
+    /// Where and when, as it is kept.
+    pub position: Packed,
 }
 
 /// One that cannot.
@@ -182,7 +178,8 @@ impl Sink<'_> {
         }
         let judged = read.and_then(|item| (self.judge)(&item.device).map(|()| item));
         if let Ok(item) = &judged {
-            let bytes = members(&item.position.attributes) * ATTRIBUTE_BYTES;
+            // Once here, once in the frame it becomes.
+            let bytes = 2 * item.position.bytes().len();
             while self.bytes_left < bytes {
                 if !(self.allow)(PIECE_BYTES) {
                     return Err(BodyError::NoMemory);
@@ -193,19 +190,6 @@ impl Sink<'_> {
         }
         self.found.push(judged);
         Ok(())
-    }
-}
-
-/// Attributes, those inside others counted; what has been checked is not deep.
-fn members(attributes: &Map<String, Value>) -> usize {
-    attributes.values().map(inside).sum()
-}
-
-fn inside(value: &Value) -> usize {
-    1 + match value {
-        Value::Object(attributes) => members(attributes),
-        Value::Array(values) => values.iter().map(inside).sum(),
-        _ => 0,
     }
 }
 
@@ -222,7 +206,8 @@ pub fn device_of(params: &Params) -> Result<Option<Device>, String> {
 }
 
 /// Reads a body. `device` is whose the items are that do not say so; `judge` has the last word about
-/// each of them. Memory beyond [`Form::bytes_needed`] is asked for with `allow`.
+/// each of them. Memory beyond [`Form::bytes_needed`] is asked for with `allow`; what one item
+/// takes until it is in its wire form is not.
 /// # Errors
 /// [`BodyError`]: nothing of it can be kept.
 pub fn read(

@@ -45,7 +45,7 @@ fn one(item: &[u8], device: Option<&Device>) -> Result<Item, String> {
     if item.len() > ITEM_BYTES_MAX {
         return Err(format!("larger than {ITEM_BYTES_MAX} bytes"));
     }
-    let object: Object = rmp_serde::from_slice(item).map_err(|error| error.to_string())?;
+    let object: Object<'_> = rmp_serde::from_slice(item).map_err(|error| error.to_string())?;
     object.item(device)
 }
 

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use contract::Position;
+use contract::position::unpack_one;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -20,6 +22,10 @@ fn everybody(_: &Device) -> Result<(), String> {
 fn found(form: Form, body: &[u8]) -> Result<Found, BodyError> {
     let device = Device::Text("van".to_owned());
     read(form, body, Some(&device), &everybody, &mut |_| true)
+}
+
+fn position(item: &Item) -> Position {
+    unpack_one(item.position.bytes()).unwrap()
 }
 
 fn reasons(found: &Found) -> Vec<(usize, &str)> {
@@ -45,17 +51,14 @@ fn every_field_of_an_item() {
         item.device,
         Device::Imei("356307042441013".parse().unwrap())
     );
-    let position = &item.position;
+    let position = position(item);
     assert_eq!(position.time_ms, 1_795_334_400_000);
     assert_eq!((position.latitude, position.longitude), (52.5, -13.25));
     assert_eq!(position.altitude_m, Some(34.0));
     assert_eq!(position.heading_deg, Some(359.5));
     assert_eq!(position.speed_kmh, Some(50.0));
     assert_eq!(position.accuracy_m, Some(4.5));
-    assert_eq!(
-        Value::Object(position.attributes.clone()),
-        body[0]["attributes"]
-    );
+    assert_eq!(Value::Object(position.attributes), body[0]["attributes"]);
 }
 
 #[test]
@@ -145,6 +148,30 @@ fn the_largest_item_is_read_and_a_larger_one_costs_itself() {
         assert_eq!(found.items.len(), 2, "{form:?}");
         assert_eq!(reasons(&found), [(1, "larger than 16384 bytes")]);
     }
+}
+
+#[test]
+fn what_is_no_text_is_malformed_or_costs_its_line() {
+    let item = br#"{"time":1795334400,"lat":1,"lon":2,"attributes":{"a":""#;
+    let item = item.as_slice();
+    let (text, bytes) = (
+        [item, "\u{e4}\"}}".as_bytes()].concat(),
+        [item, b"\xe4\"}}"].concat(),
+    );
+    let array = |second: &[u8]| [b"[", &text[..], b",", second, b"]"].concat();
+    assert_eq!(found(Form::Json, &array(&text)).unwrap().items.len(), 2);
+    let refused = found(Form::Json, &array(&bytes)).unwrap_err();
+    assert!(
+        matches!(&refused, BodyError::Malformed(why) if why.contains("utf-8")),
+        "{refused}"
+    );
+    let lines = found(
+        Form::NdJson,
+        &[&text[..], b"\n", &bytes, b"\n", &text].concat(),
+    )
+    .unwrap();
+    assert_eq!(lines.items.len(), 2);
+    assert_eq!(lines.rejected[0].index, 1);
 }
 
 #[test]
@@ -269,10 +296,10 @@ const GPX: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 #[test]
 fn a_gpx_file() {
     let found = found(Form::Gpx, GPX.as_bytes()).unwrap();
-    let positions: Vec<_> = found.items.iter().map(|item| &item.position).collect();
+    let positions: Vec<_> = found.items.iter().map(position).collect();
     assert_eq!(positions.len(), 3);
     assert_eq!(positions[0].attributes["name"], "A & B B");
-    let second = positions[1];
+    let second = &positions[1];
     assert_eq!(second.time_ms, 1_795_334_400_500);
     assert_eq!((second.latitude, second.longitude), (52.5, 13.25));
     assert_eq!(
@@ -309,16 +336,16 @@ fn a_table() {
         panic!("{found:?}");
     };
     assert_eq!(first.device, Device::Text("van 7".to_owned()));
-    assert_eq!(first.position.time_ms, 1_795_334_400_000);
-    let attributes = Value::Object(first.position.attributes.clone());
+    assert_eq!(position(first).time_ms, 1_795_334_400_000);
+    let attributes = Value::Object(position(first).attributes);
     assert_eq!(attributes, json!({ "driver": "Meier, Jo", "code": "007" }));
     assert_eq!(
         second.device,
         Device::Text("van".to_owned()),
         "whom the request names"
     );
-    assert_eq!(second.position.time_ms, 1_795_334_401_000);
-    assert_eq!(second.position.speed_kmh, None);
+    assert_eq!(position(second).time_ms, 1_795_334_401_000);
+    assert_eq!(position(second).speed_kmh, None);
     let reasons = reasons(&found);
     assert_eq!((reasons[0].0, reasons[1].0), (2, 3));
     assert!(reasons[0].1.contains("fields"), "{reasons:?}");
@@ -331,19 +358,16 @@ fn what_a_phone_says() {
         &altitude=34&accuracy=5&batt=85.5&hdop=1.2&driver=a+b&charge=true&token=secret";
     let item = osmand(&Params::parse(query), 7).unwrap();
     assert_eq!(item.device, Device::Text("phone 7".to_owned()));
-    let position = item.position;
-    assert_eq!(position.time_ms, 1_795_334_400_000);
-    assert_eq!(position.speed_kmh, Some(18.52), "knots");
+    let said = position(&item);
+    assert_eq!(said.time_ms, 1_795_334_400_000);
+    assert_eq!(said.speed_kmh, Some(18.52), "knots");
+    assert_eq!((said.heading_deg, said.altitude_m), (None, Some(34.0)));
     assert_eq!(
-        (position.heading_deg, position.altitude_m),
-        (None, Some(34.0))
-    );
-    assert_eq!(
-        Value::Object(position.attributes),
+        Value::Object(said.attributes),
         json!({ "battery_percent": 85.5, "hdop": 1.2, "driver": "a b", "charge": true })
     );
     let short = osmand(&Params::parse("deviceid=p&location=1.5,2.5"), 7).unwrap();
-    assert_eq!(short.position.time_ms, 7, "now");
+    assert_eq!(position(&short).time_ms, 7, "now");
     for (query, why) in [
         ("lat=1&lon=2", "id is missing"),
         ("id=p&lon=2", "lat is missing"),
@@ -372,11 +396,12 @@ fn what_a_newer_phone_says() {
     });
     let item = osmand_json(&body, 7).unwrap();
     assert_eq!(item.device, Device::Text("48241179".to_owned()));
-    assert_eq!(item.position.time_ms, 1_795_334_400_000);
-    assert_eq!(item.position.speed_kmh, Some(36.0), "m/s");
-    assert_eq!(item.position.heading_deg, None);
+    let said = position(&item);
+    assert_eq!(said.time_ms, 1_795_334_400_000);
+    assert_eq!(said.speed_kmh, Some(36.0), "m/s");
+    assert_eq!(said.heading_deg, None);
     assert_eq!(
-        Value::Object(item.position.attributes),
+        Value::Object(said.attributes),
         json!({ "battery_percent": 50.0, "is_charging": false, "is_moving": true,
                 "odometer_m": 12, "event": "motionchange", "activity": "in_vehicle", "trip": 3 })
     );
@@ -416,7 +441,7 @@ fn item() -> impl Strategy<Value = Value> {
 
 fn positions(found: &Found) -> Vec<Value> {
     let shown = |item: &Item| {
-        let it = &item.position;
+        let it = position(item);
         json!({
             "device": item.device.to_string(), "time": it.time_ms,
             "latitude": it.latitude, "longitude": it.longitude,
@@ -516,35 +541,70 @@ proptest! {
         let coded: String = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let query = format!("id={coded}&lat={latitude}&lon={longitude}&timestamp={seconds}");
         let item = osmand(&Params::parse(&query), 7).unwrap();
+        let said = position(&item);
         prop_assert_eq!(item.device, Device::Text(id));
-        prop_assert_eq!(item.position.time_ms, seconds * 1_000);
-        prop_assert_eq!((item.position.latitude, item.position.longitude), (latitude, longitude));
+        prop_assert_eq!(said.time_ms, seconds * 1_000);
+        prop_assert_eq!((said.latitude, said.longitude), (latitude, longitude));
     }
 }
 
+/// What is held beside a body: the items, and the frames they become.
+fn held(found: &Found) -> usize {
+    let of_item = |item: &Item| {
+        let device = match &item.device {
+            Device::Text(name) => name.len(),
+            Device::Imei(_) => 0,
+        };
+        // Of a vector half may be room.
+        2 * size_of::<Item>() + device + 2 * item.position.bytes().len()
+    };
+    let reasons = found.rejected.iter().map(|one| one.reason.len());
+    let rejected = 2 * size_of::<Rejected>() * found.rejected.len() + reasons.sum::<usize>();
+    found.items.iter().map(of_item).sum::<usize>() + rejected
+}
+
 #[test]
-fn trees_of_attributes_are_counted_before_they_pile_up() {
-    let attributes: Vec<String> = (0..64).map(|at| format!("\"{at:x}\":1")).collect();
+fn what_is_kept_of_a_body_is_asked_for_before_it_piles_up() {
+    // The longest names there may be: written once in a table, and kept with every row.
+    let name = |at: usize| format!("{at:02}{}", "x".repeat(60));
+    let names: String = (0..64)
+        .map(|at| format!(",attributes.{}", name(at)))
+        .collect();
+    let rows = format!("0,1,2{}\n", ",.5".repeat(64)).repeat(2_000);
+    let attributes: Vec<_> = (0..64).map(|at| format!("\"{at:x}\":0.5")).collect();
     let item = format!(
-        r#"{{"device":"d","time":1790000000,"lat":1,"lon":2,"attributes":{{{}}}}}"#,
+        r#"{{"device":"d","time":0,"lat":1,"lon":2,"attributes":{{{}}}}}"#,
         attributes.join(",")
     );
-    let body = format!("[{}]", vec![item; 1_000].join(","));
-    let mut held = 0;
-    let mut read = |most: usize| {
-        held = 0;
-        read(
-            Form::Json,
-            body.as_bytes(),
-            None,
-            &everybody,
-            &mut |bytes| {
-                held += bytes;
-                held <= most
-            },
-        )
-    };
-    assert_eq!(read(usize::MAX).unwrap().items.len(), 1_000);
-    assert_eq!(read(body.len()).unwrap_err(), BodyError::NoMemory);
-    assert!(held > body.len());
+    for (form, body, growth) in [
+        (Form::Csv, format!("time,lat,lon{names}\n{rows}"), 20),
+        (Form::Json, format!("[{}]", vec![item; 2_000].join(",")), 2),
+        (Form::Json, format!("[{}]", ["{}"; ITEMS_MAX].join(",")), 0),
+        (Form::NdJson, "x\n".repeat(ITEMS_MAX), 0),
+    ] {
+        let device = Device::Text("d".repeat(64));
+        let read_with = |most: usize| {
+            let mut asked = form.bytes_needed(body.len());
+            let mut allow = |bytes| {
+                asked += bytes;
+                asked <= most
+            };
+            let found = read(form, body.as_bytes(), Some(&device), &everybody, &mut allow);
+            (found, asked)
+        };
+        let (found, asked) = read_with(usize::MAX);
+        let found = found.unwrap();
+        assert!(
+            held(&found) <= asked,
+            "{form:?}: {} of {asked}",
+            held(&found)
+        );
+        assert!(
+            held(&found) > growth * body.len(),
+            "{form:?}: not what was meant"
+        );
+        if growth > 0 {
+            assert_eq!(read_with(asked - 1).0.unwrap_err(), BodyError::NoMemory);
+        }
+    }
 }
