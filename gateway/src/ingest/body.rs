@@ -103,10 +103,16 @@ pub(super) async fn receive(
         if bytes.len() + data.len() > bytes_max {
             return Err(too_large());
         }
-        // Grown by us: `extend` would make room for twice of what there is.
+        // Grown by us: `extend` would make room for twice of what there is, whatever is still to come.
         let room = bytes.capacity() - bytes.len();
         if room < data.len() {
-            let more = data.len().max(bytes.len() / 4) - room;
+            let left = body.size_hint().upper();
+            let left = left.and_then(|left| usize::try_from(left).ok());
+            let more = match left {
+                Some(left) => bytes.len().clamp(data.len(), data.len() + left),
+                None => data.len().max(bytes.len() / 4),
+            };
+            let more = more - room;
             if !held.grow(more) {
                 return Err(Problem::Busy);
             }
