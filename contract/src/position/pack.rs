@@ -75,8 +75,8 @@ pub fn pack(positions: &[Position]) -> Result<Vec<u8>, PositionError> {
     Ok(joined)
 }
 
-/// Puts as many from the front as go into one envelope, and says how many those were: none of none
-/// alone.
+/// Puts as many from the front as go into one envelope, and says how many those were: at least one,
+/// if there is one.
 #[must_use]
 pub fn join_some(positions: &[Packed]) -> (usize, Vec<u8>) {
     let (mut count, mut bytes) = (0, HEADER_BYTES_MAX);
