@@ -18,7 +18,7 @@ use tokio::process::Command;
 pub(crate) const IMEI: u64 = 350_000_000_000_017;
 pub(crate) const OTHER: u64 = 350_000_000_000_025;
 
-/// 2026-09-21, noon; all that is received here is younger than the shortest retention.
+/// 2026-09-21, noon.
 pub(crate) const NOON_MS: u64 = 1_790_000_000_000;
 
 /// Wiki "Codec", Codec 12: a response to `getinfo`.
