@@ -40,14 +40,15 @@ export class Browser {
     return made;
   }
 
-  /** A fresh visitor. `expected`: what the console may complain of. */
-  async page({ width = 1280, height = 760, dark = false, expected = null, hash = '' } = {}) {
+  /** A fresh visitor. `expected`: what the console may complain of. `early`: runs in the page, before the app does. */
+  async page({ width = 1280, height = 760, dark = false, expected = null, hash = '', early = null } = {}) {
     const context = await this.browser.newContext({
       viewport: { width, height },
       colorScheme: dark ? 'dark' : 'light',
       timezoneId: 'UTC',
       reducedMotion: 'no-preference',
     });
+    if (early) await context.addInitScript(early.run, early.given);
     const page = await context.newPage();
     page.setDefaultTimeout(PATIENCE);
     page.on('request', (request) => {

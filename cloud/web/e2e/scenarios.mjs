@@ -80,6 +80,21 @@ export async function door(browser) {
   const linked = await browser.page({ hash: '#/pipeline&token=made-up-token-to-look' });
   await linked.locator('.stages').waitFor();
   ensure(new URL(linked.url()).hash === '#/pipeline', `the token is gone from ${linked.url()}`);
+  // Whoever goes on in the moment the views appear gets there: before anything is drawn, before the map is made.
+  const hasty = await browser.page({
+    hash: '#/map&token=made-up-token-to-look',
+    early: {
+      run: (device) => {
+        new MutationObserver((_, observer) => {
+          if (!document.querySelector('.who')) return;
+          observer.disconnect();
+          location.hash = `#/device/${device}`;
+        }).observe(document, { childList: true, subtree: true });
+      },
+      given: device,
+    },
+  });
+  await hasty.locator('#commands-title').waitFor();
   say('done');
 }
 

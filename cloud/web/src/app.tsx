@@ -1,6 +1,6 @@
 // The frame around the views: where to go, whether the cloud speaks, light or dark.
 
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 
 import { Problem } from './api/client.ts';
 import * as format from './core/format.ts';
@@ -56,11 +56,14 @@ export function App() {
 }
 
 function Inside() {
-  const [route, setRoute] = useState(() => parseRoute(location.hash));
+  const [hash, setHash] = useState(location.hash);
+  const route = useMemo(() => parseRoute(hash), [hash]);
   const main = useRef<HTMLElement>(null);
   useEffect(() => {
-    const moved = () => setRoute(parseRoute(location.hash));
+    const moved = () => setHash(location.hash);
     addEventListener('hashchange', moved);
+    // The links are there before this listens: whoever took one meanwhile goes now.
+    moved();
     return () => removeEventListener('hashchange', moved);
   }, []);
   const tab = TABS.find(({ view }) => view.includes(route.view)) ?? TABS[0]!;
