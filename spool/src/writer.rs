@@ -202,6 +202,11 @@ impl<F: Fs> SpoolWriter<F> {
         let place = (log.spool, segment.header.id, log.next);
         let commit_bytes = commit::encode(&mut self.buffer, place, appends);
         let offset = if fresh { 0 } else { start };
+        // Behind the commit nothing of value stands. Of a block that is written in part the disk would
+        // have to read the rest first.
+        let end = align_up(offset + self.buffer.len() as u64, Geometry::BLOCK_BYTES);
+        let whole = usize::try_from(end - offset).expect("a segment is smaller");
+        self.buffer.resize(whole, 0);
         let written = segment.file.write_all_at(&self.buffer, offset);
         let written = written.and_then(|()| {
             if active(Mutant::AckBeforeSync) {

@@ -95,15 +95,19 @@ fn a_group_is_answered_in_its_order_and_each_lane_counts_for_itself() {
 }
 
 #[test]
-fn a_commit_in_the_steady_state_takes_one_sync_and_its_own_bytes() {
+fn a_commit_in_the_steady_state_takes_one_sync_and_its_own_blocks() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), 64, 1);
     keep(&mut writer, 1, Lane::Normal, 120).unwrap();
-    let before = writer.reader().usage();
-    keep(&mut writer, 2, Lane::Normal, 120).unwrap();
-    let after = writer.reader().usage();
-    assert_eq!(after.syncs - before.syncs, 1);
-    assert_eq!(after.written_bytes - before.written_bytes, 44 + 28 + 120);
+    for (n, frame_bytes, blocks) in [(2, 120, 1), (3, 4096 - 44 - 28, 1), (4, 4096 - 44 - 27, 2)] {
+        let before = writer.reader().usage();
+        keep(&mut writer, n, Lane::Normal, frame_bytes).unwrap();
+        let after = writer.reader().usage();
+        assert_eq!(after.syncs - before.syncs, 1);
+        // Of a block written in part the disk would have to read the rest first.
+        assert_eq!(after.written_bytes - before.written_bytes, blocks * 4096);
+    }
+    assert_eq!(numbers(&writer.reader(), Lane::Normal), [1, 2, 3, 4]);
 }
 
 #[test]

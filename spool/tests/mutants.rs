@@ -39,7 +39,7 @@ fn trail(mutant: Mutant) -> Trail {
             Trail::Scene(aftermath::a_last_segment_that_could_not_be_seen_once)
         }
         Mutant::TrustCopyOfFailedSync => Trail::Scene(aftermath::a_copy_that_was_never_on_the_disk),
-        Mutant::CompactAnything => Trail::Seeds(5_500, &TENTH),
+        Mutant::CompactAnything => Trail::Seeds(50_000, &TENTH),
         Mutant::FreeSourceOnce => {
             Trail::Scene(aftermath::a_compacted_source_says_twice_that_it_is_free)
         }
