@@ -112,7 +112,7 @@ impl Pool {
     /// Makes one file; answers its slot and the bytes written.
     pub(crate) fn make<F: Fs>(&mut self, fs: &F) -> Result<(u64, u64), (String, io::Error)> {
         let slot = self.begin();
-        let filled = fill(fs, &name(slot), self.segment_bytes);
+        let filled = fill(fs, &name(slot), self.segment_bytes, || u64::MAX);
         self.adopt(fs, slot, filled)
     }
 
@@ -175,9 +175,21 @@ impl Pool {
     }
 }
 
-pub(crate) fn fill<F: Fs>(fs: &F, name: &str, bytes: u64) -> io::Result<()> {
+/// `turn`: as in [`Filling::fill`](crate::Filling::fill).
+pub(crate) fn fill<F: Fs>(
+    fs: &F,
+    name: &str,
+    bytes: u64,
+    mut turn: impl FnMut() -> u64,
+) -> io::Result<()> {
     let file = fs.create(name)?;
-    file.write_zeros(bytes, 0)?;
+    let mut done = 0;
+    while done < bytes {
+        let piece = turn().max(Geometry::BLOCK_BYTES).min(bytes - done);
+        file.write_zeros(piece, done)?;
+        done += piece;
+    }
+    turn();
     file.sync()
 }
 

@@ -34,10 +34,12 @@ pub struct Filled {
 }
 
 impl<F: Fs> Filling<F> {
-    /// Writes it; takes as long as the disk does, on whatever thread.
-    pub fn fill(self) -> Filled {
+    /// Writes it on whatever thread, in pieces. Before each of them, and before the sync, it calls
+    /// `turn`, which comes back when the disk has nothing more urgent to do, and says how many bytes
+    /// may be written now. Less than a block counts as one.
+    pub fn fill(self, turn: impl FnMut() -> u64) -> Filled {
         let bytes = self.shared.geometry().segment_bytes;
-        let outcome = pool::fill(&self.shared.fs, &pool::name(self.slot), bytes);
+        let outcome = pool::fill(&self.shared.fs, &pool::name(self.slot), bytes, turn);
         let slot = self.slot;
         Filled { slot, outcome }
     }

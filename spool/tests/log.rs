@@ -4,7 +4,7 @@
 mod kit;
 
 use contract::{Device, Lane};
-use kit::{frame, keep, number, numbers, open, read_all, settle};
+use kit::{SEGMENT_BYTES, frame, keep, number, numbers, open, read_all, settle};
 use spool::{Position, SpoolError};
 
 #[test]
@@ -108,6 +108,38 @@ fn a_commit_in_the_steady_state_takes_one_sync_and_its_own_blocks() {
         assert_eq!(after.written_bytes - before.written_bytes, blocks * 4096);
     }
     assert_eq!(numbers(&writer.reader(), Lane::Normal), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_file_made_ahead_is_written_in_pieces_with_a_turn_before_each_and_before_the_sync() {
+    for (piece_bytes, expected) in [
+        (u64::MAX, vec![0, SEGMENT_BYTES]),
+        (0, (0..=SEGMENT_BYTES).step_by(4096).collect()),
+        (SEGMENT_BYTES / 2, vec![0, SEGMENT_BYTES / 2, SEGMENT_BYTES]),
+        (15_000, vec![0, 15_000, 30_000, SEGMENT_BYTES]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, _) = open(dir.path(), 16, 1);
+        let file_bytes = writer.reader().usage().file_bytes;
+        let made = || {
+            let names = std::fs::read_dir(dir.path()).unwrap();
+            let names = names.map(|entry| entry.unwrap().path());
+            names.filter(|path| path.to_string_lossy().contains("/seg-"))
+        };
+        let before: Vec<_> = made().collect();
+        let mut lengths = Vec::new();
+        let filled = writer.begin_filling().unwrap().fill(|| {
+            let mut new = made().filter(|path| !before.contains(path));
+            lengths.push(new.next().unwrap().metadata().unwrap().len());
+            piece_bytes
+        });
+        assert_eq!(lengths, expected);
+        writer.adopt(filled).unwrap();
+        assert_eq!(
+            writer.reader().usage().file_bytes - file_bytes,
+            SEGMENT_BYTES
+        );
+    }
 }
 
 #[test]

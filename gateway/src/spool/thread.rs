@@ -102,6 +102,7 @@ impl Thread {
     async fn keep_all(&mut self, mut queue: mpsc::Receiver<Waiting>) {
         let mut group = Group::default();
         let mut not_before = Instant::now();
+        let mut committed_bytes = 0;
         let mut compact_at = not_before + IDLE_INTERVAL;
         loop {
             self.stage.turn();
@@ -116,7 +117,8 @@ impl Thread {
                 };
                 compact_at = Instant::now() + interval;
             }
-            self.filler.turn(&mut self.writer);
+            self.filler
+                .turn(&mut self.writer, std::mem::take(&mut committed_bytes));
             if self.tally.is_due() {
                 self.tally.note(&self.writer.reader().usage());
             }
@@ -151,6 +153,7 @@ impl Thread {
                 group.put(next);
             }
             not_before = Instant::now() + self.interval_min;
+            committed_bytes = group.bytes as u64;
             self.commit(&mut group);
         }
     }

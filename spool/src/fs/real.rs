@@ -175,9 +175,10 @@ impl FsFile for File {
     /// Past the page cache where the file system allows it: what is filled is several times what a
     /// commit writes, and neither copying it nor keeping it serves anybody.
     fn write_zeros(&self, bytes: u64, offset: u64) -> io::Result<()> {
-        let zeros = vec![0; ZEROS_AT_ONCE + DIRECT_ALIGN];
+        let most = usize::try_from(bytes).map_or(ZEROS_AT_ONCE, |bytes| bytes.min(ZEROS_AT_ONCE));
+        let zeros = vec![0; most + DIRECT_ALIGN];
         let aligned = zeros.as_ptr().align_offset(DIRECT_ALIGN);
-        let zeros = zeros.get(aligned..aligned + ZEROS_AT_ONCE);
+        let zeros = zeros.get(aligned..aligned + most);
         let whole = (bytes | offset).is_multiple_of(DIRECT_ALIGN as u64);
         if let (Some(zeros), true) = (zeros, whole)
             && set_direct(self, true).is_ok()
@@ -190,7 +191,7 @@ impl FsFile for File {
                 written => return written,
             }
         }
-        write_over(self, &vec![0; ZEROS_AT_ONCE], bytes, offset)
+        write_over(self, &vec![0; most], bytes, offset)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -8,7 +8,7 @@ use super::life::{Ended, Lives};
 use super::payload::FRAME_BYTES_MIN;
 use super::{Outcome, Trouble, options};
 use crate::fs::sim::{Chance, End, Faults, SimFs};
-use crate::{Filling, FullPolicy};
+use crate::{FullPolicy, Geometry};
 
 /// One scripted life with `faults`, then `end`, then the quiet one that asks for everything owed.
 /// Answers how many calls the script made.
@@ -58,7 +58,9 @@ impl Lives {
                 let mut filled = None;
                 for _ in 0..2 {
                     self.commit(&mut life, &group)?;
-                    filled = filled.or(filling.take().map(Filling::fill));
+                    filled = filled.or(filling
+                        .take()
+                        .map(|filling| filling.fill(|| Geometry::BLOCK_BYTES)));
                     self.commit(&mut life, &group)?;
                 }
                 if let Some(filled) = filled {
