@@ -3,8 +3,9 @@
 use anyhow::{Result, ensure};
 use contract::keys::STREAM_TELTONIKA;
 use redis::AsyncCommands as _;
-use redis::streams::StreamRangeReply;
+use redis::streams::{StreamPendingReply, StreamRangeReply};
 use tests::batches::SpoolOf;
+use tests::tables::eventually;
 
 use super::stage::{IMEI, Stage, record, text, xadd};
 
@@ -14,12 +15,23 @@ async fn items(stage: &mut Stage) -> Result<StreamRangeReply> {
     Ok(stage.admin.xrange_all(STREAM_TELTONIKA).await?)
 }
 
+/// Items that somebody has read and not acknowledged.
+async fn held(stage: &mut Stage) -> Result<usize> {
+    let pending: StreamPendingReply = stage.admin.xpending(STREAM_TELTONIKA, "processor").await?;
+    Ok(pending.count())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_purged_is_in_a_file_and_comes_back_byte_by_byte() -> Result<()> {
     let mut stage = Stage::new().await?;
     let mut spool = SpoolOf::new("depot", 1)?;
     stage.send(&mut spool, &[record(IMEI, 0)?]).await?;
     stage.tables.wait_for(POSITIONS, 1).await?;
+    // What was stored and not acknowledged is still pending for whoever comes next.
+    eventually("it is acknowledged", async || {
+        Ok(held(&mut stage).await? == 0)
+    })
+    .await?;
     stage.cloud.kill9()?;
     let mut sent = Vec::new();
     for n in 1..=120 {
@@ -79,9 +91,7 @@ async fn what_is_purged_is_in_a_file_and_comes_back_byte_by_byte() -> Result<()>
         "{told}"
     );
     ensure!(items(&mut stage).await?.ids.is_empty());
-    let pending: redis::streams::StreamPendingReply =
-        stage.admin.xpending(STREAM_TELTONIKA, "processor").await?;
-    ensure!(pending.count() == 0, "removed items are still held");
+    ensure!(held(&mut stage).await? == 0, "removed items are still held");
     ensure!(std::fs::read_to_string(&file)?.lines().count() == 121);
 
     stage

@@ -233,6 +233,11 @@ async fn browsers_are_told_to_load_nothing_from_elsewhere() -> Result<()> {
     let path = format!("{API}/devices");
     let asked = ask(stage.addr(), "OPTIONS", &path, &preflight, b"").await?;
     ensure!(asked.status >= 400 && asked.header("access-control-allow-origin").is_empty());
+    // It listens before it has seen Redis and the database.
+    eventually("it is ready", async || {
+        Ok(ask(stage.addr(), "GET", "/ready", &[], b"").await?.status == 200)
+    })
+    .await?;
     // What was there before is where it was.
     for path in ["/health", "/ready", "/status", "/metrics", "/queue/status"] {
         ensure!(
