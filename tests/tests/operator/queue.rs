@@ -3,8 +3,9 @@
 use anyhow::{Result, ensure};
 use contract::keys::STREAM_TELTONIKA;
 use redis::AsyncCommands as _;
-use redis::streams::{StreamPendingReply, StreamRangeReply};
+use redis::streams::StreamRangeReply;
 use tests::batches::SpoolOf;
+use tests::items::pending;
 use tests::tables::eventually;
 
 use super::stage::{IMEI, Stage, record, text, xadd};
@@ -15,12 +16,6 @@ async fn items(stage: &mut Stage) -> Result<StreamRangeReply> {
     Ok(stage.admin.xrange_all(STREAM_TELTONIKA).await?)
 }
 
-/// Items that somebody has read and not acknowledged.
-async fn held(stage: &mut Stage) -> Result<usize> {
-    let pending: StreamPendingReply = stage.admin.xpending(STREAM_TELTONIKA, "processor").await?;
-    Ok(pending.count())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_purged_is_in_a_file_and_comes_back_byte_by_byte() -> Result<()> {
     let mut stage = Stage::new().await?;
@@ -29,7 +24,7 @@ async fn what_is_purged_is_in_a_file_and_comes_back_byte_by_byte() -> Result<()>
     stage.tables.wait_for(POSITIONS, 1).await?;
     // What was stored and not acknowledged is still pending for whoever comes next.
     eventually("it is acknowledged", async || {
-        Ok(held(&mut stage).await? == 0)
+        Ok(pending(&mut stage.admin, STREAM_TELTONIKA).await? == 0)
     })
     .await?;
     stage.cloud.kill9()?;
@@ -91,7 +86,10 @@ async fn what_is_purged_is_in_a_file_and_comes_back_byte_by_byte() -> Result<()>
         "{told}"
     );
     ensure!(items(&mut stage).await?.ids.is_empty());
-    ensure!(held(&mut stage).await? == 0, "removed items are still held");
+    ensure!(
+        pending(&mut stage.admin, STREAM_TELTONIKA).await? == 0,
+        "removed items are still held"
+    );
     ensure!(std::fs::read_to_string(&file)?.lines().count() == 121);
 
     stage
